@@ -1,0 +1,48 @@
+# The two commands of the README are `make run` and `make test`; both set up what they need.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+empty :=
+comma := ,
+space := $(empty) $(empty)
+COVERED_WHOLE := $(subst $(space),$(comma),$(addprefix sagakeep/,machine.py transitions.py changes.py \
+	course.py runtime/frame.py runtime/segment.py runtime/journal_*.py))
+
+.PHONY: run test check lint types cover bench clean setup
+
+run: setup
+	$(BIN)/python -m sagakeep serve --demo
+
+test: setup
+	$(BIN)/python -m pytest $(TESTFLAGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+check: lint types cover
+
+# Branch coverage: 95 % of all, and 100 % of what decides and what is durable.
+cover: setup
+	@$(MAKE) --no-print-directory test TESTFLAGS="--cov --cov-branch \
+		--cov-report=term-missing:skip-covered --cov-fail-under=95"
+	@$(BIN)/python -m coverage report --include='$(COVERED_WHOLE)' --fail-under=100 >$(VENV)/covered.txt 2>&1 \
+		|| { cat $(VENV)/covered.txt; exit 1; }
+
+bench: setup
+	$(BIN)/python -m bench engine --json
+
+setup: $(VENV)/.stamp
+
+$(VENV)/.stamp: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

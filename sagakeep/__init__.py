@@ -1,0 +1,1 @@
+"""sagakeep: a saga orchestrator in one process and one directory."""

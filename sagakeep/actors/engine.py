@@ -1,0 +1,180 @@
+"""The engine: all actors of a process, wired together, and the tree of tasks that runs them.
+
+    read model, timers, snapshots
+    `-- journal                        one that breaks ends everything: the restart is the cure
+        `-- gateways
+            `-- registry, dispatcher   give the sagas their turns, and supervise them one for one
+
+What is further out ends later: a saga can always call, and always learns whether its last fact is durable.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import trio
+
+from sagakeep import limits
+from sagakeep.actors.committed import Committed, Note
+from sagakeep.actors.gateway import Gateway, ServiceSpec
+from sagakeep.actors.health import Health
+from sagakeep.actors.history import History
+from sagakeep.actors.journal import Journal
+from sagakeep.actors.numbers import Numbers
+from sagakeep.actors.read_model import ReadModel
+from sagakeep.actors.recovery import RecoverySummary, recover
+from sagakeep.actors.registry import Deliver, Registry
+from sagakeep.actors.saga import World
+from sagakeep.actors.snapshots import Snapshots
+from sagakeep.messages import AttemptEnded
+from sagakeep.python_caller import PythonCaller
+from sagakeep.runtime.blocking import RunBlocking, in_thread
+from sagakeep.runtime.clock import Clock
+from sagakeep.runtime.disk import Disk, LocalDisk
+from sagakeep.runtime.ids import Ids
+from sagakeep.runtime.journal_files import OpenedJournal
+from sagakeep.runtime.timers import Timers
+
+_log = logging.getLogger(__name__)
+
+
+class Ports(NamedTuple):
+    """Where time, chance and the disk come in, so that all of it can run in a simulation.
+
+    Virtual time needs `in_turn` for `run_blocking`: a clock that jumps would jump while a thread works.
+    """
+
+    disk: Disk = LocalDisk()
+    wall: Callable[[], float] = time.time
+    draw: Callable[[], float] = random.random
+    run_blocking: RunBlocking = in_thread
+
+
+class Engine:
+    """Every part of a process but its faces. `stopping` ends it; `recovered` is set when all sagas run again."""
+
+    def __init__(
+        self, opened: OpenedJournal, directory: str, services: Mapping[str, object], ports: Ports
+    ) -> None:
+        self.stopping = trio.Event()
+        self.recovered = trio.Event()
+        self.recovery: RecoverySummary | None = None
+        self.report = opened.report
+        self.files = opened.files
+        self.clock = Clock(ports.wall)
+        self.ids = Ids(self.clock.now_utc_s)
+        self.timers = Timers()
+        self.read_model = ReadModel(f"{directory}/index.sqlite", run_blocking=ports.run_blocking)
+        self.committed = Committed(self.read_model)
+        self.journal: Journal[Note] = Journal(
+            opened.files, self.committed.note, self.committed.synced, ports.run_blocking
+        )
+        self.history = History(opened.files, ports.run_blocking)
+        self.gateways = {
+            name: Gateway(name, _spec(service), self.timers, ports.draw, self._post_late)
+            for name, service in services.items()
+        }
+        world = World(self.journal, self.gateways, self.timers, self.clock, ports.draw)
+        self.registry = Registry(world, self.committed, self.read_model, self.history)
+        self.snapshots = Snapshots(ports.disk, directory, self.committed, ports.run_blocking)
+        self.health = Health(self.journal, self.registry, self.read_model)
+        self.numbers = Numbers(self.journal, self.registry, self.committed, self.gateways)
+        self._ports = ports
+        self._directory = directory
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run until `stopping` is set and what is in flight has ended; started once it takes calls.
+
+        Raises JournalBroken when the disk fails, JournalCorrupt when a record does not follow from others.
+        """
+        async with trio.open_nursery() as outer:
+            self.read_model.open(self.files.uuid, journal_end=self.files.position)
+            await outer.start(self.read_model.run)
+            outer.start_soon(self.timers.run)
+            outer.start_soon(self.snapshots.run)
+            async with trio.open_nursery() as writing:
+                writing.start_soon(self.journal.run)
+                await self._run_gateways(task_status)
+                writing.cancel_scope.cancel()  # it ends when all that is queued is written
+            with trio.CancelScope(shield=True):
+                await self.snapshots.save()
+            outer.cancel_scope.cancel()
+
+    async def _run_gateways(self, task_status: trio.TaskStatus[None]) -> None:
+        async with trio.open_nursery() as middle:
+            for gateway in self.gateways.values():
+                await middle.start(gateway.run)
+            try:
+                await self._run_sagas(task_status)
+            finally:
+                self.committed.end()
+            middle.cancel_scope.cancel()
+
+    async def _run_sagas(self, task_status: trio.TaskStatus[None]) -> None:
+        async with trio.open_nursery() as inner:
+            await inner.start(self.registry.run)
+            inner.start_soon(self.health.run)
+            task_status.started()
+            await self._recover()
+            await self.stopping.wait()
+            inner.cancel_scope.cancel()
+
+    async def drain(self, grace_s: float) -> None:
+        """Take no new saga, begin no attempt, let those in flight end for at most `grace_s`, and stop.
+
+        What is cut off is in doubt, as after a crash: it is made again under the same key at the next start.
+        """
+        self.health.draining = True
+        with trio.move_on_after(grace_s):
+            async with trio.open_nursery() as nursery:
+                for gateway in self.gateways.values():
+                    nursery.start_soon(gateway.drain)
+            await self.registry.settle()
+        self.stopping.set()
+
+    async def close(self) -> None:
+        """Flush and close the files; after `run` has ended."""
+        with trio.CancelScope(shield=True):
+            try:
+                for gateway in self.gateways.values():
+                    await gateway.aclose()
+            finally:
+                await self._ports.run_blocking(self.files.close)
+
+    async def _recover(self) -> None:
+        self.recovery = await recover(
+            self.files,
+            self._ports.disk,
+            self._directory,
+            self.committed,
+            self.read_model,
+            self._ports.run_blocking,
+        )
+        live = list(self.committed.live.values())
+        latest_utc_s = max((state.updated_at_utc_s for state, _ in live), default=0.0)
+        self.clock.advance_to(latest_utc_s)
+        for gateway in self.gateways.values():
+            gateway.hold_back()
+        for count, (state, position) in enumerate(live):
+            self.registry.adopt(state, position)
+            if count % 100 == 0:
+                await trio.lowlevel.checkpoint()
+        await self.registry.settle()  # each has asked for what is outstanding
+        for gateway in self.gateways.values():
+            gateway.release()
+        self.recovered.set()
+        _log.info("recovered %d live sagas in %.2f s", len(live), self.recovery.seconds)
+
+    def _post_late(self, saga_id: str, news: AttemptEnded) -> None:
+        self.registry.mailbox.tell_control(Deliver(saga_id, news))
+
+
+def _spec(service: object) -> ServiceSpec:
+    if isinstance(service, ServiceSpec):
+        return service
+    concurrency = getattr(service, "max_concurrency", limits.SERVICE_CONCURRENCY)
+    return ServiceSpec(PythonCaller(service), concurrency)

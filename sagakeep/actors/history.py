@@ -1,0 +1,78 @@
+"""History: a saga's records, read back from the journal.
+
+    record 1 <-- record 2 <-- record 3 <-- (the position that the read model or the live saga knows)
+
+Each record says where the saga's record before it stands, so that a history costs no memory and no index: it is
+walked from its end. Reading blocks on the disk, so it has threads of its own.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from sagakeep.codec import decode_record
+from sagakeep.errors import JournalCorrupt
+from sagakeep.events import Record
+from sagakeep.runtime.blocking import RunBlocking, in_thread
+from sagakeep.runtime.journal_files import JournalFiles, Position
+from sagakeep.state import SagaState
+from sagakeep.transitions import fold
+
+READERS_MAX = 2
+
+
+class History:
+    """Reads records of a journal; safe beside its writer."""
+
+    def __init__(self, files: JournalFiles, run_blocking: RunBlocking = in_thread) -> None:
+        self._files = files
+        self._run_blocking = run_blocking
+        self._threads = trio.CapacityLimiter(READERS_MAX)
+
+    async def records(self, last: tuple[int, int], after: int = 0) -> list[Record]:
+        """The records that end at `last`, oldest first, without those whose events all are up to `after`."""
+        return await self._run_blocking(self.records_now, last, after, limiter=self._threads)
+
+    async def state(self, last: tuple[int, int]) -> SagaState:
+        """The fold of the records that end at `last`."""
+        return await self._run_blocking(self.state_now, last, limiter=self._threads)
+
+    async def states(self, lasts: list[tuple[int, int]]) -> list[SagaState]:
+        """Several folds in one go."""
+        return await self._run_blocking(
+            lambda: [self.state_now(last) for last in lasts], limiter=self._threads
+        )
+
+    def records_now(self, last: tuple[int, int], after: int = 0) -> list[Record]:
+        """As `records`, blocking."""
+        records: list[Record] = []
+        position: tuple[int, int] | None = last
+        while position is not None:
+            record = decode_record(self._files.read_record(Position(*position)))
+            if record.sequence + len(record.events) - 1 <= after:
+                break
+            _check_chain(record, records[-1] if records else None, position)
+            records.append(record)
+            position = record.previous
+        records.reverse()
+        return records
+
+    def state_now(self, last: tuple[int, int]) -> SagaState:
+        """As `state`, blocking."""
+        state: SagaState | None = None
+        for record in self.records_now(last):
+            state = fold(state, record)
+        assert state is not None, "a history has at least one record"
+        return state
+
+
+def _check_chain(record: Record, following: Record | None, position: tuple[int, int]) -> None:
+    if following is None:
+        return
+    fits = record.saga_id == following.saga_id
+    if not fits or record.sequence + len(record.events) != following.sequence:
+        raise JournalCorrupt(
+            f"position {position[0]}",
+            position[1],
+            f"saga {following.saga_id!r}: event {following.sequence} does not follow this record",
+        )

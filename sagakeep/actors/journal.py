@@ -1,0 +1,173 @@
+"""The journal actor: group commit. One frame, one fdatasync, for all that waits.
+
+    append -> queue --.                              .-> committed(note, position), in order
+    append -> queue ---+-- one frame, one fdatasync --+-> each appender is told its position
+    append -> queue --'    (in its own thread)       '-> while it ran, the next batch has queued
+
+While one fdatasync runs, records collect; there is no timer and no batch size to tune. An append is in doubt
+from the moment it is queued until its appender is told, and nothing takes it back: a saga that is told to stop
+first learns whether its last fact is durable.
+
+A full disk stops nothing for good: nothing was written, so the same batch is tried again. Any other error of the
+disk is final (the page cache can no longer be believed): every appender is told JournalBroken, `run` raises, and
+with it the process ends. The restart is the cure.
+
+The queue holds at most one record for each live saga, because a saga decides nothing while it waits for one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, Generic, Protocol, TypeVar
+
+import msgspec
+import trio
+
+from sagakeep import limits
+from sagakeep.errors import DiskFull, JournalBroken
+from sagakeep.runtime.blocking import RunBlocking, in_thread
+from sagakeep.runtime.journal_files import JournalFiles, Position
+
+_log = logging.getLogger(__name__)
+
+N = TypeVar("N")
+
+FULL_RETRY_S: Final = 1.0
+NOTES_BETWEEN_CHECKPOINTS: Final = 512
+
+
+class Appender(Protocol):
+    """Whoever appends one record and waits; exactly one of the two is called."""
+
+    def durable(self, position: Position) -> None: ...
+
+    def refused(self, error: JournalBroken) -> None: ...
+
+
+class _Append(msgspec.Struct, Generic[N], frozen=True):
+    data: bytes
+    note: N
+    appender: Appender
+
+
+class Journal(Generic[N]):
+    """Appends records durably.
+
+    `committed` is called for each record, in order, once it is durable and before its appender is told;
+    `synced` after each frame with the position that everything durable lies below.
+    """
+
+    def __init__(
+        self,
+        files: JournalFiles,
+        committed: Callable[[N, Position], None],
+        synced: Callable[[int], None],
+        run_blocking: RunBlocking = in_thread,
+    ) -> None:
+        self.files = files
+        self._run_blocking = run_blocking
+        self._committed = committed
+        self._synced = synced
+        self._queue: deque[_Append[N]] = deque()
+        self._queued_bytes = 0
+        self._batch: Sequence[_Append[N]] = ()  # what is being written
+        self._told = 0  # how many of them know that they are durable
+        self._writer: trio.lowlevel.Task | None = None
+        self._thread = trio.CapacityLimiter(1)  # of its own: DNS look-ups must not delay a commit
+        self._trouble: Exception | None = None
+        self.full = ""  # why appends wait for space, or ""
+        self.writing_since_s: float | None = None  # on trio's clock
+
+    @property
+    def has_room(self) -> bool:
+        """Does less than PENDING_BYTES_MAX wait? Beyond it no new saga is to be begun."""
+        return self._queued_bytes < limits.PENDING_BYTES_MAX
+
+    def append(self, data: bytes, note: N, appender: Appender) -> None:
+        """Queue one record; the appender is told when it is durable, or in doubt for good."""
+        if self._trouble is not None:
+            appender.refused(JournalBroken(str(self._trouble)))
+            return
+        self._queue.append(_Append(data, note, appender))
+        self._queued_bytes += len(data)
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            trio.lowlevel.reschedule(writer)
+
+    async def run(self) -> None:
+        """Write what is queued, for ever. Raises JournalBroken."""
+        try:
+            while True:
+                if not self._queue:
+                    await self._wait_for_work()
+                await self._commit(self._take_batch())
+        finally:
+            self._refuse_all()
+
+    async def _wait_for_work(self) -> None:
+        self._writer = trio.lowlevel.current_task()
+
+        def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
+            self._writer = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def _take_batch(self) -> list[_Append[N]]:
+        size = 0
+        batch: list[_Append[N]] = []
+        while self._queue and (not batch or size < limits.COMMIT_BYTES_TARGET):
+            item = self._queue.popleft()
+            size += len(item.data)
+            batch.append(item)
+        self._queued_bytes -= size
+        self._batch, self._told = batch, 0
+        return batch
+
+    async def _commit(self, batch: Sequence[_Append[N]]) -> None:
+        """Make a batch durable and tell its appenders; once it is being written, that is not given up."""
+        records = [item.data for item in batch]
+        while True:
+            with trio.CancelScope(shield=True):
+                frame = await self._write(records)
+                if frame is not None:
+                    await self._complete(batch, frame)
+                    return
+            await trio.sleep(FULL_RETRY_S)  # nothing was written, so this may be cancelled
+
+    async def _write(self, records: Sequence[bytes]) -> int | None:
+        """The position of the frame, None when the disk is full and nothing was written."""
+        self.writing_since_s = trio.current_time()
+        try:
+            frame = await self._run_blocking(self.files.append, records, limiter=self._thread)
+        except DiskFull as error:
+            _log.warning("the disk is full, sagas wait: %s", error)
+            self.full = str(error)
+            return None
+        except Exception as error:
+            self._trouble = error
+            raise
+        self.full, self.writing_since_s = "", None
+        return frame
+
+    async def _complete(self, batch: Sequence[_Append[N]], frame: int) -> None:
+        offset = 0
+        for item in batch:
+            self._told += 1  # whoever is told is not refused as well
+            position = Position(frame, offset)
+            offset += len(item.data)
+            self._committed(item.note, position)
+            item.appender.durable(position)
+            if self._told % NOTES_BETWEEN_CHECKPOINTS == 0:
+                await trio.lowlevel.checkpoint()
+        self._synced(self.files.position)
+
+    def _refuse_all(self) -> None:
+        """The writer ends: what was not made durable is in doubt, and nobody is left waiting."""
+        self._trouble = self._trouble or JournalBroken("the journal is closed")
+        for item in (*self._batch[self._told :], *self._queue):
+            item.appender.refused(JournalBroken(str(self._trouble)))
+        self._batch = ()
+        self._queue.clear()

@@ -1,0 +1,170 @@
+"""Recovery: from what is on disk to what `Committed` would hold, had the process never ended.
+
+    newest snapshot --> live sagas, counters
+    journal tail    --> the same `note` that the running process calls for each record
+                    --> registry.adopt each live saga, which asks what is outstanding
+
+There is no code here that knows what a step is. When the read model is missing or behind the snapshot, the
+whole journal is folded, which rebuilds it as it goes.
+
+The fold runs in a thread, in pieces, so that the server answers (with 503) while it lasts.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from sagakeep.actors.committed import Committed, Counters, Note, Statistics
+from sagakeep.actors.history import History
+from sagakeep.actors.read_model import ReadModel
+from sagakeep.codec import (
+    CodecError,
+    decode_plain,
+    decode_records,
+    decode_state,
+    encode_plain,
+    encode_state,
+)
+from sagakeep.errors import JournalCorrupt
+from sagakeep.runtime.blocking import RunBlocking, in_thread
+from sagakeep.runtime.disk import Disk
+from sagakeep.runtime.journal_files import JournalFiles, Position
+from sagakeep.runtime.snapshot_file import read_newest_snapshot, write_snapshot
+from sagakeep.state import FINAL, SagaState
+from sagakeep.transitions import ImpossibleEvent, fold
+
+_log = logging.getLogger(__name__)
+
+PIECE_S = 0.05  # one piece of folding; between pieces the read model may catch up
+
+Live = dict[str, tuple[SagaState, Position]]
+
+
+class RecoverySummary(NamedTuple):
+    """What recovery did, for the log and the health check."""
+
+    live: int
+    records: int
+    events: int
+    seconds: float
+    from_snapshot: bool
+
+
+class _Noted(NamedTuple):
+    note: Note
+    position: Position
+
+
+async def recover(
+    files: JournalFiles,
+    disk: Disk,
+    directory: str,
+    committed: Committed,
+    read_model: ReadModel,
+    run_blocking: RunBlocking = in_thread,
+) -> RecoverySummary:
+    """Fill `committed` from the disk. Raises JournalCorrupt when a record does not follow from those before."""
+    began_s = time.monotonic()
+    end = files.position
+    snapshot = await run_blocking(_load_snapshot, disk, directory)
+    if snapshot is not None and snapshot.position > end:
+        raise JournalCorrupt(
+            directory,
+            end,
+            f"the journal ends before its snapshot at {snapshot.position}: frames are lost",
+        )
+    use = snapshot is not None and snapshot.position <= read_model.applied_through
+    start = 0
+    if snapshot is not None and use:
+        committed.live |= snapshot.live
+        committed.counters = Counters(snapshot.statistics)
+        start = snapshot.position
+    folding = _fold_tail(files, start, committed.live)
+    records = events = 0
+    while piece := await run_blocking(_next_piece, folding):
+        for noted in piece:
+            committed.note(noted.note, noted.position)
+            events += len(noted.note.record.events)
+        records += len(piece)
+        # A rebuild that is killed goes on from here. Not `synced`: a snapshot of half a frame would be wrong.
+        read_model.mark(piece[-1].position.frame)
+        await read_model.wait_room()
+    committed.synced(end)
+    seconds = time.monotonic() - began_s
+    return RecoverySummary(len(committed.live), records, events, seconds, use)
+
+
+def _fold_tail(files: JournalFiles, start: int, known: Live) -> Iterator[_Noted]:
+    """Fold every record from `start` on; yields what `Committed.note` is to be told."""
+    states = {saga_id: state for saga_id, (state, _) in known.items()}
+    history = History(files)
+    for frame in files.scan(start):
+        offset = 0
+        try:
+            for offset, record in decode_records(frame.body):
+                before = states.pop(record.saga_id, None)
+                if before is None and record.previous is not None:
+                    before = history.state_now(record.previous)  # it was finished, and woken
+                state = fold(before, record)
+                if not (state.deleted or state.status in FINAL):
+                    states[record.saga_id] = state
+                note = Note(None if before is None else before.status, state, record)
+                yield _Noted(note, Position(frame.position, offset))
+        except (CodecError, ImpossibleEvent) as error:
+            place = error.offset if isinstance(error, CodecError) else offset
+            raise JournalCorrupt(f"position {frame.position}", place, str(error)) from error
+
+
+def _next_piece(folding: Iterator[_Noted]) -> list[_Noted]:
+    until_s = time.monotonic() + PIECE_S
+    piece = []
+    for noted in folding:
+        piece.append(noted)
+        if time.monotonic() > until_s:
+            break
+    return piece
+
+
+# Snapshots
+
+
+class _Snapshot(NamedTuple):
+    position: int
+    live: Live
+    statistics: Statistics
+
+
+def _load_snapshot(disk: Disk, directory: str) -> _Snapshot | None:
+    """The newest snapshot that can be read and understood; without one, all is folded from the journal."""
+    stored = read_newest_snapshot(disk, directory)
+    if stored is None:
+        return None
+    try:
+        head, *rest = stored.chunks
+        statistics = msgspec.convert(decode_plain(head), Statistics)
+        live: Live = {}
+        for data in rest:
+            state, last = decode_state(data)
+            live[state.id] = (state, Position(*last))
+    except (CodecError, msgspec.ValidationError, ValueError) as error:
+        _log.warning("the snapshot at %d is not used: %s", stored.position, error)
+        return None
+    return _Snapshot(stored.position, live, statistics)
+
+
+def save_snapshot(
+    disk: Disk, directory: str, through: int, live: Live, statistics: Statistics
+) -> None:
+    """Write what is live at a journal position; durable and verified when it returns. Blocks."""
+
+    def chunks() -> Iterator[bytes]:
+        yield encode_plain(msgspec.to_builtins(statistics))
+        for state, position in live.values():
+            yield encode_state(state, position)
+
+    write_snapshot(disk, directory, through, chunks())

@@ -1,0 +1,294 @@
+"""The registry actor: who is live, and the way to every saga.
+
+    Create  -> is the id free, is the key new? -> a new actor under the supervisor
+    Deliver -> a live saga: into its mailbox
+            -> a finished one: its history is read and folded, it runs again, then into its mailbox
+            -> none: SagaNotFound
+
+A finished saga is woken by what recovery does, so there is no second path: the fold of its records becomes the
+state of an actor. Sagas are supervised one for one, each with a restart budget of its own; nothing that happens
+to one of them, or to the HTTP server, ends another.
+
+Whether a chosen id or a key is free may have to be asked of the read model, so those wishes are taken in turn
+for each id and key; a wish without either cannot collide and is begun at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from itertools import chain
+from typing import Final, NamedTuple
+
+import trio
+
+from sagakeep import limits
+from sagakeep.actors.committed import Committed
+from sagakeep.actors.history import History
+from sagakeep.actors.read_model import ReadModel, Row
+from sagakeep.actors.saga import WAKE, SagaActor, World
+from sagakeep.errors import (
+    IdempotencyKeyReused,
+    SagaExists,
+    SagakeepError,
+    SagaNotFound,
+    Unavailable,
+)
+from sagakeep.messages import Create, Message, Started
+from sagakeep.runtime.dispatcher import Dispatcher
+from sagakeep.runtime.journal_files import Position
+from sagakeep.runtime.mailbox import Envelope, Mailbox, MailboxFull, Reply
+from sagakeep.runtime.supervisor import RestartBudget
+from sagakeep.state import SagaState
+
+_log = logging.getLogger(__name__)
+
+MESSAGES_BETWEEN_CHECKPOINTS: Final = (
+    64  # a creation takes tens of microseconds; a batch has 10,000
+)
+
+
+class Deliver(NamedTuple):
+    """Bring a message to a saga, live or finished."""
+
+    saga_id: str
+    message: Message
+
+
+class Chosen(NamedTuple):
+    """Begin a saga whose id the client chose, or which has an Idempotency-Key."""
+
+    wish: Create
+
+
+RegistryMessage = Create | Chosen | Deliver
+
+
+class Registry:
+    """Has every live saga, and is their supervisor. `run` is its task."""
+
+    def __init__(
+        self, world: World, committed: Committed, read_model: ReadModel, history: History
+    ) -> None:
+        self.mailbox: Mailbox[RegistryMessage] = Mailbox(limits.REGISTRY_MAILBOX_MAX)
+        self._world = world
+        self._committed = committed
+        self._read_model = read_model
+        self._history = history
+        self._live: dict[str, SagaActor] = {}
+        self._waking: dict[str, list[Envelope[Message]]] = {}
+        self._turns: dict[tuple[str, str], trio.Event] = {}
+        self._dispatcher: Dispatcher[SagaActor] = Dispatcher(self._crashed)
+        self._budgets: dict[str, RestartBudget] = {}  # of the live sagas that have crashed
+        self._nursery: trio.Nursery | None = None
+
+    @property
+    def live_count(self) -> int:
+        return len(self._live)
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Take messages and give the sagas their turns, until cancelled, which ends them all."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._dispatcher.run)
+                task_status.started()
+                while True:
+                    for _ in range(MESSAGES_BETWEEN_CHECKPOINTS):
+                        self._take(await self.mailbox.receive(), nursery)
+                    await trio.lowlevel.checkpoint()
+        finally:
+            self.mailbox.close()
+            for actor in list(self._live.values()):
+                self._forget(actor)
+            for envelope in chain.from_iterable(self._waking.values()):
+                envelope.abandon()
+
+    def adopt(self, state: SagaState, position: Position) -> None:
+        """Run a live saga that the journal has and that has no actor."""
+        actor = self._new_actor(state.id, state, position)
+        self._live[state.id] = actor
+        actor.take_up()
+
+    async def settle(self) -> None:
+        """Wait until every live saga has handled what has come to it so far."""
+        replies = []
+        for actor in self._live.values():
+            with suppress(MailboxFull):  # it is being flooded, and would never be settled
+                replies.append(actor.mailbox.ask_nowait(WAKE))
+        for reply in replies:
+            with suppress(SagakeepError):  # it ended instead, which settles it too
+                await reply.wait()
+
+    def _take(self, envelope: Envelope[RegistryMessage], nursery: trio.Nursery) -> None:
+        message = envelope.message
+        if isinstance(message, Deliver):
+            self._deliver(message.saga_id, envelope.around(message.message), nursery)
+        elif len(self._live) >= limits.LIVE_SAGAS_MAX:
+            envelope.fail(Unavailable(f"{limits.LIVE_SAGAS_MAX} sagas are live already"))
+        elif isinstance(message, Chosen):
+            self._queue(envelope.around(message.wish), nursery)
+        else:
+            self._begin(envelope.around(message))
+
+    # Chosen ids and keys
+
+    def _queue(self, envelope: Envelope[Create], nursery: trio.Nursery) -> None:
+        """Take the wishes for an id or a key in turn, in the order in which they came."""
+        wish = envelope.message
+        names = [("id", wish.saga_id)]
+        if wish.idempotency_key:
+            names.append(("key", wish.idempotency_key))
+        ahead = [self._turns[name] for name in names if name in self._turns]
+        done = trio.Event()
+        self._turns |= dict.fromkeys(names, done)
+        nursery.start_soon(self._admit, envelope, names, ahead, done)
+
+    async def _admit(
+        self,
+        envelope: Envelope[Create],
+        names: list[tuple[str, str]],
+        ahead: list[trio.Event],
+        done: trio.Event,
+    ) -> None:
+        try:
+            for turn in ahead:
+                await turn.wait()
+            await self._admit_alone(envelope)
+        except Exception as error:
+            envelope.fail(error)
+        finally:
+            envelope.abandon()
+            for name in names:
+                if self._turns.get(name) is done:
+                    del self._turns[name]
+            done.set()
+
+    async def _admit_alone(self, envelope: Envelope[Create]) -> None:
+        wish = envelope.message
+        if wish.idempotency_key:
+            row = await self._read_model.find_key(wish.idempotency_key)
+            if row is not None:
+                envelope.reply(Started(await self._state_of_key(row, wish), is_new=False))
+                return
+        if wish.saga_id in self._live:
+            raise SagaExists(wish.saga_id)
+        if (row := await self._read_model.find(wish.saga_id)) is not None:
+            if row.deleted:
+                detail = "it was deleted, and its id stays taken: choose another"
+                raise SagaExists(wish.saga_id, detail)
+            raise SagaExists(wish.saga_id)
+        reply = Reply()
+        self._begin(Envelope(wish, reply))
+        envelope.reply(await reply.wait())
+
+    async def _state_of_key(self, row: Row, wish: Create) -> SagaState:
+        if row.body_digest != wish.body_digest:
+            raise IdempotencyKeyReused(wish.idempotency_key)
+        if row.deleted:
+            raise SagaExists(row.saga_id, "this Idempotency-Key made it, and it was deleted")
+        live = self._committed.live.get(row.saga_id)
+        return live[0] if live else await self._history.state((row.frame, row.offset))
+
+    # Delivering
+
+    def _deliver(self, saga_id: str, envelope: Envelope[Message], nursery: trio.Nursery) -> None:
+        actor = self._live.get(saga_id)
+        if actor is not None:
+            self._forward(actor, envelope)
+        elif saga_id in self._waking:
+            if len(self._waking[saga_id]) >= limits.MAILBOX_MAX:
+                envelope.fail(MailboxFull(f"{limits.MAILBOX_MAX} messages wait already"))
+            else:
+                self._waking[saga_id].append(envelope)
+        else:
+            self._waking[saga_id] = [envelope]
+            nursery.start_soon(self._wake, saga_id)
+
+    def _forward(self, actor: SagaActor, envelope: Envelope[Message]) -> None:
+        try:
+            actor.mailbox.forward(envelope)
+        except SagakeepError as error:
+            envelope.fail(error)
+
+    async def _wake(self, saga_id: str) -> None:
+        """Run a finished saga again, for the messages that wait for it."""
+        try:
+            row = await self._read_model.find(saga_id)
+            if row is None or row.deleted:
+                raise SagaNotFound(saga_id)
+            state = await self._history.state((row.frame, row.offset))
+        except SagakeepError as error:
+            for envelope in self._waking.pop(saga_id):
+                envelope.fail(error)
+            return
+        actor = self._new_actor(saga_id, state, Position(row.frame, row.offset))
+        self._live[saga_id] = actor
+        for envelope in self._waking.pop(saga_id):
+            self._forward(actor, envelope)
+        actor.take_up()
+
+    # Running
+
+    def _begin(self, envelope: Envelope[Create]) -> None:
+        """Make a new saga; whatever goes wrong is its creator's to know."""
+        actor = self._new_actor(envelope.message.saga_id)
+        self._live[actor.saga_id] = actor
+        try:
+            actor.create(envelope)
+        except Exception as error:
+            if not isinstance(error, SagakeepError):
+                _log.exception("saga %s could not be created", actor.saga_id)
+            envelope.fail(error)
+            self._forget(actor)
+
+    def _new_actor(
+        self, saga_id: str, state: SagaState | None = None, position: Position | None = None
+    ) -> SagaActor:
+        return SagaActor(self._world, self._dispatcher, self._forget, saga_id, state, position)
+
+    def _forget(self, actor: SagaActor) -> None:
+        actor.end()
+        self._budgets.pop(actor.saga_id, None)
+        if self._live.get(actor.saga_id) is actor:
+            del self._live[actor.saga_id]
+
+    # Crashes
+
+    def _crashed(self, actor: SagaActor, crash: Exception) -> None:
+        """A bug: this saga rests, and its supervisor looks after it; the others go on."""
+        _log.error("saga %s crashed", actor.saga_id, exc_info=crash)
+        actor.rest()
+        assert self._nursery is not None, "the registry runs before it is used"
+        self._nursery.start_soon(self._run_again, actor, crash)
+
+    async def _run_again(self, actor: SagaActor, crash: Exception) -> None:
+        """Restart the saga from its journal, never as the crashed actor saw it; hold it when its budget is
+        used up."""
+        saga_id, error = actor.saga_id, _text_of(crash)
+        budget = self._budgets.setdefault(
+            saga_id, RestartBudget(limits.RESTARTS_MAX, limits.RESTART_PERIOD_S)
+        )
+        try:
+            state, position = await self._durable(saga_id)
+            if budget.spend():
+                actor.restart(state, position, error)
+            else:
+                actor.hold(state, position, error)
+        except Exception:
+            _log.exception("saga %s cannot be run; it is left as it is on disk", saga_id)
+            self._forget(actor)
+
+    async def _durable(self, saga_id: str) -> tuple[SagaState, Position]:
+        if saga_id in self._committed.live:
+            position = self._committed.live[saga_id][1]
+        else:
+            row = await self._read_model.find(saga_id)
+            if row is None:
+                raise SagaNotFound(saga_id)
+            position = Position(row.frame, row.offset)
+        return await self._history.state(position), position
+
+
+def _text_of(crash: Exception) -> str:
+    return f"{type(crash).__name__}: {crash}"[: limits.ERROR_CHARS_MAX]

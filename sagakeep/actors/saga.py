@@ -1,0 +1,296 @@
+"""The saga actor: the place where the fold meets the world. One saga, one mailbox, one turn at a time.
+
+    message -> decide -> append ... durable -> committed (visible) -> reconcile (acted upon) -> reply
+              `------- a turn ----'           `------------------- a turn ---------------------'
+
+Between the two turns the actor waits for the journal and takes no message, so nothing is read between deciding
+and appending but the state, and only these turns change it. The first thing a new saga and a recovered one do
+is the same: `reconcile` asks what is outstanding for its state, starts the attempts that are missing, and sets
+the one timer it may need. A saga that waits is this object; it has no task (see sagakeep.runtime.dispatcher).
+
+The actor outlives its crashes: mailbox, jobs and timer belong to it, so after a crash it finds the answers to the
+attempts that it had begun before; the attempt whose answer went down with the turn is made again. Its state
+does not: it is read again from the journal.
+
+What is outstanding when an actor takes a state up from the journal may have been made before: those attempts are
+marked as repeated, so that a refusal of the second does not hide that the first may have happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+import msgspec
+
+from sagakeep import limits
+from sagakeep.actors.committed import Note
+from sagakeep.actors.gateway import Gateway, Job
+from sagakeep.actors.journal import Journal
+from sagakeep.codec import encode_record
+from sagakeep.effects import RunCall, WaitUntil, call_of, outstanding
+from sagakeep.errors import JournalBroken, MoveRefused, SagaNotFound, UnknownStep
+from sagakeep.events import Record
+from sagakeep.machine import Decision, create, decide
+from sagakeep.messages import AttemptEnded, Create, Hold, Message, Restarted, Started, Wake
+from sagakeep.runtime.clock import Clock
+from sagakeep.runtime.dispatcher import Dispatcher
+from sagakeep.runtime.journal_files import Position
+from sagakeep.runtime.mailbox import Envelope, Mailbox, MailboxClosed
+from sagakeep.runtime.timers import Timer, Timers
+from sagakeep.service import AttemptResult, Outcome
+from sagakeep.state import FINAL, SagaState
+
+WAKE: Final = Wake()
+REFUSALS: Final = (MoveRefused, UnknownStep, SagaNotFound)  # what else `decide` raises is a bug
+WAKE_MARGIN_S: Final = (
+    0.001  # later than any rounding of a time; a wake that comes early would be lost
+)
+
+
+class World(NamedTuple):
+    """What a saga actor needs of its surroundings; the same for all of them."""
+
+    journal: Journal[Note]
+    gateways: Mapping[str, Gateway]
+    timers: Timers
+    clock: Clock
+    draw: Callable[[], float]
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """A decision on its way to the disk, and who asked for it."""
+
+    state: SagaState
+    envelope: Envelope[Message] | Envelope[Create] | None
+
+
+class SagaActor:
+    """One saga. `state` is what is durable, None until its creation is; `over` is called when it is final and
+    nothing waits, or could not be created."""
+
+    __slots__ = (
+        "_dispatcher",
+        "_is_resting",
+        "_is_scheduled",
+        "_is_taking_up",
+        "_jobs",
+        "_over",
+        "_pending",
+        "_position",
+        "_timer",
+        "_wakes_at_utc_s",
+        "_world",
+        "mailbox",
+        "saga_id",
+        "state",
+    )
+
+    def __init__(
+        self,
+        world: World,
+        dispatcher: Dispatcher[SagaActor],
+        over: Callable[[SagaActor], None],
+        saga_id: str,
+        state: SagaState | None = None,
+        position: Position | None = None,
+    ) -> None:
+        self._world = world
+        self._dispatcher = dispatcher
+        self._over = over
+        self.saga_id = saga_id
+        self.state = state
+        self._position = position
+        self.mailbox: Mailbox[Message] = Mailbox(limits.MAILBOX_MAX, self._arrived)
+        self._pending: Pending | None = None
+        self._is_scheduled = False
+        self._is_resting = state is None  # takes no turns: being created, or down after a crash
+        self._is_taking_up = state is not None
+        self._jobs: dict[RunCall, Job] = {}
+        self._timer: Timer | None = None
+        self._wakes_at_utc_s = 0.0
+
+    # Life
+
+    def create(self, envelope: Envelope[Create]) -> None:
+        """Make the saga; its creator is answered Started once it is durable. Raises what cannot be written."""
+        decision = create(envelope.message, self._now())
+        self._commit(decision, envelope)
+
+    def take_up(self) -> None:
+        """Begin to act on the state that the journal has; in the first turn, where a crash is looked after."""
+        self._schedule()
+
+    def rest(self) -> None:
+        """Take no turns until `restart` or `hold`: the last one crashed."""
+        self._is_resting = True
+
+    def restart(self, state: SagaState, position: Position, error: str) -> None:
+        """Take the durable state again, after a crash, and have it recorded."""
+        self.state, self._position = state, position
+        self._is_taking_up = True
+        self._is_resting = False
+        self.mailbox.tell_control(Restarted(error))
+
+    def hold(self, state: SagaState, position: Position, error: str) -> None:
+        """Take the durable state again and stand still, after too many crashes."""
+        self.state, self._position = state, position
+        self._is_taking_up = False  # nothing that is outstanding for this state is begun any more
+        self._commit(decide(state, Hold(error), self._now()), None)
+
+    def end(self) -> None:
+        """Let go of everything; nobody is left waiting."""
+        self.mailbox.close()
+        if self._pending is not None and self._pending.envelope is not None:
+            self._pending.envelope.fail(MailboxClosed("the actor ended before it answered"))
+        for job in self._jobs.values():
+            job.drop()
+        self._jobs = {}
+        self._wake_at(0.0)
+
+    # Turns
+
+    def turn(self) -> None:
+        """Finish what has become durable, or handle one message."""
+        self._is_scheduled = False
+        if self._is_resting:
+            return
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            self._finish(pending)  # before anything is done for a state that is history
+        elif self._is_taking_up:
+            self.reconcile()
+        elif (envelope := self.mailbox.take_nowait()) is not None:
+            self._handle(envelope)
+        if self._pending is None:
+            if self.mailbox:
+                self._schedule()
+            elif self.state is not None and (self.state.deleted or self.state.status in FINAL):
+                self._over(self)
+
+    def _handle(self, envelope: Envelope[Message]) -> None:
+        assert self.state is not None, "a message comes after the creation"
+        try:
+            decision = decide(self.state, envelope.message, self._now())
+            if decision.events:
+                self._commit(decision, envelope)
+            else:
+                self.reconcile()
+                envelope.reply(self.state)
+        except REFUSALS as refusal:
+            envelope.fail(refusal)
+        except Exception as crash:
+            self._lose(envelope.message)
+            envelope.fail(crash)
+            raise
+
+    def _lose(self, message: object) -> None:
+        """A message goes down with the turn; the attempt whose outcome it was is outstanding again."""
+        if isinstance(message, AttemptEnded):
+            lost = (message.step_id, message.phase, message.epoch, message.attempt)
+            self._jobs = {effect: job for effect, job in self._jobs.items() if effect[:4] != lost}
+
+    def _commit(
+        self, decision: Decision, envelope: Envelope[Message] | Envelope[Create] | None
+    ) -> None:
+        """Hand the decision to the journal. Raises CodecError before anything is queued."""
+        before, state = self.state, decision.state
+        sequence = state.sequence - len(decision.events) + 1
+        record = Record(
+            self.saga_id, sequence, state.updated_at_utc_s, self._position, tuple(decision.events)
+        )
+        data = encode_record(record)
+        note = Note(None if before is None else before.status, state, record)
+        self._pending = Pending(state, envelope)
+        self._is_resting = True
+        self._world.journal.append(data, note, self)
+
+    def durable(self, position: Position) -> None:
+        """The pending decision is a fact; what follows from it is done in the next turn."""
+        self._position = position
+        self._is_resting = False
+        self._schedule()
+
+    def refused(self, error: JournalBroken) -> None:
+        """The pending decision is in doubt, and the process is about to end."""
+        if self._pending is not None and self._pending.envelope is not None:
+            self._pending.envelope.fail(error)
+
+    def _finish(self, pending: Pending) -> None:
+        is_new = self.state is None
+        self.state = pending.state
+        try:
+            self.reconcile()
+        except Exception as crash:
+            if pending.envelope is not None:
+                pending.envelope.fail(crash)
+            raise
+        if pending.envelope is not None:
+            answer = Started(pending.state, is_new=True) if is_new else pending.state
+            pending.envelope.reply(answer)
+
+    def _arrived(self) -> None:
+        if not self._is_resting:
+            self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._dispatcher.schedule(self)
+
+    # Effects
+
+    def reconcile(self) -> None:
+        """Start what is outstanding and missing; forget what is no longer wanted."""
+        assert self.state is not None, "only what is durable is acted upon"
+        effects = outstanding(self.state)
+        jobs: dict[RunCall, Job] = {}
+        wakes_at_utc_s = 0.0
+        for effect in effects:
+            if isinstance(effect, WaitUntil):
+                wakes_at_utc_s = _earlier(wakes_at_utc_s, effect.at_utc_s)
+            elif effect in self._jobs:
+                jobs[effect] = self._jobs.pop(effect)
+            elif effect.not_before_utc_s and effect.not_before_utc_s > self._now():
+                wakes_at_utc_s = _earlier(wakes_at_utc_s, effect.not_before_utc_s)
+            else:
+                jobs[effect] = self._submit(self.state, effect)
+        for unwanted in self._jobs.values():
+            unwanted.drop()
+        self._jobs = jobs
+        self._is_taking_up = False
+        self._wake_at(wakes_at_utc_s)
+
+    def _now(self) -> float:
+        return self._world.clock.now_utc_s()
+
+    def _submit(self, state: SagaState, effect: RunCall) -> Job:
+        call = call_of(state, effect)
+        gateway = self._world.gateways.get(call.service)
+        if gateway is not None:
+            return gateway.submit(call, effect, self.mailbox, self._is_taking_up)
+        job = Job(call, effect, self.mailbox, lambda _saga_id, _news: None, self._is_taking_up)
+        error = f"service {call.service!r} is not configured any more"
+        job.report(AttemptResult(Outcome.NOT_DONE, error=error), self._world.draw())
+        return job
+
+    def _wake_at(self, at_utc_s: float) -> None:
+        """Be woken then, 0 for never. A time that has woken us once is not set again: what is due may have to
+        wait for attempts in flight, which end with a message of their own."""
+        if at_utc_s == self._wakes_at_utc_s:
+            return
+        if self._timer is not None:
+            self._timer.drop()
+            self._timer = None
+        self._wakes_at_utc_s = at_utc_s
+        if at_utc_s:
+            delay_s = at_utc_s - self._now() + WAKE_MARGIN_S
+            self._timer = self._world.timers.set_after(delay_s, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self.mailbox.tell_control(WAKE)
+
+
+def _earlier(at_utc_s: float, other_utc_s: float) -> float:
+    return min(at_utc_s, other_utc_s) if at_utc_s else other_utc_s

@@ -1,0 +1,289 @@
+"""What each event changes in a saga, beside its status, sequence and time.
+
+    STEP_TRANSITIONS[event][step status] -> step status     for the step that the event names
+
+A step that an event finds in a status without an entry makes the event impossible (`transitions.evolve`
+refuses it before it comes here). Every function below is the arguments of one replace.
+
+Pure: no clock, no random, no logging.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from sagakeep import events as e
+from sagakeep.service import Outcome
+from sagakeep.state import CallState, SagaState, SagaStatus, StepState, StepStatus
+
+_T = StepStatus
+
+STEP_TRANSITIONS: Final[dict[type[e.Event], dict[StepStatus, StepStatus]]] = {
+    e.StepStarted: {_T.PENDING: _T.RUNNING, _T.RETRYING: _T.RUNNING},
+    e.StepCompleted: {
+        _T.RUNNING: _T.COMPLETED,
+        _T.FAILED: _T.COMPLETED,  # a probe found it done
+    },
+    e.StepRetry: {_T.RUNNING: _T.RETRYING},
+    e.StepFailed: {
+        _T.RUNNING: _T.FAILED,
+        _T.RETRYING: _T.FAILED,  # the saga stops: the planned attempt is not made
+        _T.PENDING: _T.FAILED,  # its payload could not be filled in
+    },
+    e.StepProbed: {_T.FAILED: _T.FAILED},
+    e.CompensationStarted: {
+        _T.COMPLETED: _T.COMPENSATING,
+        _T.FAILED: _T.COMPENSATING,  # in doubt
+        _T.PENDING: _T.COMPENSATING,  # in doubt, and to be done again after a retry
+        _T.COMPENSATING: _T.COMPENSATING,
+    },
+    e.CompensationRetry: {_T.COMPENSATING: _T.COMPENSATING},
+    e.StepCompensated: {_T.COMPENSATING: _T.COMPENSATED},
+    e.CompensationExhausted: {
+        _T.COMPENSATING: _T.COMPENSATION_FAILED,
+        _T.COMPLETED: _T.COMPENSATION_FAILED,  # its payload could not be filled in
+        _T.FAILED: _T.COMPENSATION_FAILED,
+        _T.PENDING: _T.COMPENSATION_FAILED,
+    },
+    e.CompensationFailed: {
+        _T.COMPENSATING: _T.COMPENSATION_FAILED,
+        _T.COMPENSATION_FAILED: _T.COMPENSATION_FAILED,  # it was exhausted, the others have settled
+        _T.FAILED: _T.COMPENSATION_FAILED,  # its doubt is held
+        _T.PENDING: _T.COMPENSATION_FAILED,
+    },
+}
+
+# What an operator's retry makes of a step, by the status of the saga; a step that is not named stays as it is.
+RETRY_TRANSITIONS: Final[dict[SagaStatus, dict[StepStatus, tuple[StepStatus, ...]]]] = {
+    SagaStatus.FAILED: {_T.FAILED: (_T.RETRYING,)},
+    SagaStatus.COMPENSATED: {_T.COMPENSATED: (_T.PENDING,), _T.FAILED: (_T.PENDING,)},
+    SagaStatus.COMPENSATION_FAILED: {_T.COMPENSATION_FAILED: (_T.COMPLETED, _T.FAILED)},
+}
+
+Changes = dict[str, Any]  # keyword arguments of one replace; mypy checks the leaves, not the bag
+
+
+def _with_step(state: SagaState, event: e.StepEvent, **changes: Any) -> dict[str, StepState]:
+    steps = state.steps.copy()
+    step = steps[event.step_id]
+    status = STEP_TRANSITIONS[type(event)][step.status]
+    steps[event.step_id] = replace(step, status=status, **changes)
+    return steps
+
+
+def known_after(call: CallState, outcome: Outcome) -> Outcome:
+    """The outcome of a call once one more attempt ended so: done wins, then doubt, which never leaves."""
+    if outcome is Outcome.DONE or call.outcome is None:
+        return outcome
+    return Outcome.UNKNOWN if Outcome.UNKNOWN in (outcome, call.outcome) else outcome
+
+
+def _unchanged(state: SagaState, event: e.Event, at_utc_s: float) -> Changes:
+    return {}
+
+
+def _saga_started(state: SagaState, event: e.SagaStarted, at_utc_s: float) -> Changes:
+    return {
+        "deadline_utc_s": event.deadline_utc_s,
+        "error": "",
+        "reason": "",
+        "scope": "",
+        "doubt_accepted": False,
+    }
+
+
+def _started(
+    call: CallState, event: e.StepStarted | e.CompensationStarted, at_utc_s: float
+) -> CallState:
+    return replace(
+        call,
+        attempt=event.attempt,
+        retry_at_utc_s=0.0,
+        started_at_utc_s=call.started_at_utc_s or at_utc_s,
+        filled=event.filled or call.filled,
+    )
+
+
+def _step_started(state: SagaState, event: e.StepStarted, at_utc_s: float) -> Changes:
+    step = state.steps[event.step_id]
+    return {
+        "steps": _with_step(
+            state,
+            event,
+            action=_started(step.action, event, at_utc_s),
+            order=step.order or state.sequence + 1,
+        )
+    }
+
+
+def _step_completed(state: SagaState, event: e.StepCompleted, at_utc_s: float) -> Changes:
+    action = replace(
+        state.steps[event.step_id].action, outcome=Outcome.DONE, error="", retry_at_utc_s=0.0
+    )
+    return {
+        "steps": _with_step(state, event, action=action, result=event.result, probing=False),
+        "completed": (*state.completed, event.step_id),
+    }
+
+
+def _settled(call: CallState, outcome: Outcome, error: str, retry_at_utc_s: float) -> CallState:
+    return replace(
+        call, outcome=known_after(call, outcome), error=error, retry_at_utc_s=retry_at_utc_s
+    )
+
+
+def _step_retry(state: SagaState, event: e.StepRetry, at_utc_s: float) -> Changes:
+    action = _settled(
+        state.steps[event.step_id].action, event.outcome, event.error, event.retry_at_utc_s
+    )
+    return {"steps": _with_step(state, event, action=action)}
+
+
+def _step_failed(state: SagaState, event: e.StepFailed, at_utc_s: float) -> Changes:
+    action = _settled(state.steps[event.step_id].action, event.outcome, event.error, 0.0)
+    return {
+        "steps": _with_step(
+            state,
+            event,
+            action=action,
+            probing=event.probing,
+            probes_base=state.steps[event.step_id].probes,
+        )
+    }
+
+
+def _step_probed(state: SagaState, event: e.StepProbed, at_utc_s: float) -> Changes:
+    step = state.steps[event.step_id]
+    again = event.outcome is Outcome.UNKNOWN and event.retry_at_utc_s > 0
+    action = replace(step.action, outcome=event.outcome, retry_at_utc_s=event.retry_at_utc_s)
+    return {"steps": _with_step(state, event, action=action, probes=event.attempt, probing=again)}
+
+
+def _saga_completed(state: SagaState, event: e.SagaCompleted, at_utc_s: float) -> Changes:
+    return {"completed_at_utc_s": at_utc_s}
+
+
+def _saga_failed(state: SagaState, event: e.SagaFailed, at_utc_s: float) -> Changes:
+    return {"error": event.error}
+
+
+def _saga_compensating(state: SagaState, event: e.SagaCompensating, at_utc_s: float) -> Changes:
+    return {
+        "reason": event.reason,
+        "scope": event.step_id,
+        "doubt_accepted": event.reason == "request",
+    }
+
+
+def _compensation_started(
+    state: SagaState, event: e.CompensationStarted, at_utc_s: float
+) -> Changes:
+    compensation = _started(state.steps[event.step_id].compensation, event, at_utc_s)
+    return {"steps": _with_step(state, event, compensation=compensation)}
+
+
+def _compensation_retry(state: SagaState, event: e.CompensationRetry, at_utc_s: float) -> Changes:
+    call = state.steps[event.step_id].compensation
+    settled = _settled(call, event.outcome, event.error, event.retry_at_utc_s)
+    return {"steps": _with_step(state, event, compensation=settled)}
+
+
+def _step_compensated(state: SagaState, event: e.StepCompensated, at_utc_s: float) -> Changes:
+    call = state.steps[event.step_id].compensation
+    done = replace(call, outcome=Outcome.DONE, error="")
+    return {
+        "steps": _with_step(state, event, compensation=done),
+        "completed": tuple(name for name in state.completed if name != event.step_id),
+    }
+
+
+def _compensation_exhausted(
+    state: SagaState, event: e.CompensationExhausted, at_utc_s: float
+) -> Changes:
+    call = _settled(state.steps[event.step_id].compensation, event.outcome, event.error, 0.0)
+    return {"steps": _with_step(state, event, compensation=call)}
+
+
+def _compensation_failed(state: SagaState, event: e.CompensationFailed, at_utc_s: float) -> Changes:
+    if not event.step_id:
+        return {"error": event.error}
+    call = _settled(state.steps[event.step_id].compensation, event.outcome, event.error, 0.0)
+    return {"steps": _with_step(state, event, compensation=call), "error": event.error}
+
+
+def _saga_retry(state: SagaState, event: e.SagaRetry, at_utc_s: float) -> Changes:
+    changes: Changes = {"retry_count": state.retry_count + 1, "error": ""}
+    if state.status is SagaStatus.COMPENSATION_FAILED:
+        again, changes["doubt_accepted"] = _undo_again, True
+    else:
+        again = _do_again if state.status is SagaStatus.FAILED else _do_undone_again
+    changes["steps"] = {step_id: again(step) for step_id, step in state.steps.items()}
+    return changes
+
+
+def renewed(call: CallState) -> CallState:
+    """The call with a new budget; a new effect, so a new epoch, only where the old one is known not to be."""
+    if call.attempt == 0:
+        return replace(call, outcome=None, error="")
+    if call.outcome is Outcome.NOT_DONE:
+        return CallState(epoch=call.epoch + 1)
+    return replace(call, attempts_base=call.attempt, retry_at_utc_s=0.0, started_at_utc_s=0.0)
+
+
+def _do_again(step: StepState) -> StepState:
+    if step.status is not StepStatus.FAILED:
+        return step
+    return replace(step, status=StepStatus.RETRYING, action=renewed(step.action), probing=False)
+
+
+def _do_undone_again(step: StepState) -> StepState:
+    if step.status is StepStatus.COMPENSATED:
+        return StepState(
+            action=CallState(epoch=step.action.epoch + 1),
+            compensation=CallState(epoch=step.compensation.epoch + 1),
+        )
+    if step.status is StepStatus.FAILED:
+        return replace(step, status=StepStatus.PENDING, action=renewed(step.action), probing=False)
+    return step
+
+
+def _undo_again(step: StepState) -> StepState:
+    if step.status is not StepStatus.COMPENSATION_FAILED:
+        return step
+    done = step.action.outcome is Outcome.DONE
+    return replace(
+        step,
+        status=StepStatus.COMPLETED if done else StepStatus.FAILED,
+        compensation=renewed(step.compensation),
+    )
+
+
+def _saga_deleted(state: SagaState, event: e.SagaDeleted, at_utc_s: float) -> Changes:
+    return {"deleted": True}
+
+
+# What a possible event changes.
+CHANGES: Final[dict[type[e.Event], Callable[[SagaState, Any, float], Changes]]] = {
+    e.SagaStarted: _saga_started,
+    e.StepStarted: _step_started,
+    e.StepCompleted: _step_completed,
+    e.StepRetry: _step_retry,
+    e.StepFailed: _step_failed,
+    e.StepProbed: _step_probed,
+    e.SagaCompleted: _saga_completed,
+    e.SagaFailed: _saga_failed,
+    e.SagaCompensating: _saga_compensating,
+    e.CompensationStarted: _compensation_started,
+    e.CompensationRetry: _compensation_retry,
+    e.StepCompensated: _step_compensated,
+    e.CompensationExhausted: _compensation_exhausted,
+    e.CompensationFailed: _compensation_failed,
+    e.SagaCompensated: _unchanged,
+    e.SagaRetry: _saga_retry,
+    e.LateReply: _unchanged,
+    e.ActorRestarted: _unchanged,
+    e.SagaDeleted: _saga_deleted,
+}

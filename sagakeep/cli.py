@@ -1,0 +1,193 @@
+"""The command line. Exit codes: 0, 1 for a failure, 2 for wrong usage.
+
+What a command needs is imported when it runs, so that `--help` and `--version` are quick, and so that the
+bounds of the configuration are set before the modules that are bounded by them are imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Final
+
+import click
+
+from sagakeep.complaint import Complaint, complaint_of
+from sagakeep.errors import ConfigurationError, SagakeepError
+
+_DIRECTORY: Final = click.Path(file_okay=False, exists=True)
+_CONFIG: Final = click.option(
+    "--config",
+    "path",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, exists=True),
+    help="Configuration in TOML; SAGAKEEP_CONFIG names one, too.",
+)
+
+
+class _Failed(click.ClickException):
+    """An error of operation, told in three parts."""
+
+    def __init__(self, complaint: Complaint) -> None:
+        super().__init__(str(complaint))
+
+
+class _Commands(click.Group):
+    """Commands whose errors of operation are told without a trace."""
+
+    def invoke(self, context: click.Context) -> object:
+        try:
+            return super().invoke(context)
+        except (SagakeepError, ExceptionGroup, OSError) as error:
+            complaint = complaint_of(error)
+            if complaint is None or isinstance(error, BrokenPipeError):
+                raise
+            raise _Failed(complaint) from error
+
+
+def _bind(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    from sagakeep.bind import parse_bind
+
+    try:
+        return value if value is None or parse_bind(value) else None
+    except ConfigurationError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _show_version(context: click.Context, _option: click.Parameter, is_wanted: bool) -> None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    if is_wanted:
+        try:
+            click.echo(f"sagakeep {version('sagakeep')}")
+        except PackageNotFoundError:
+            click.echo("sagakeep, from a checkout that is not installed")
+        context.exit()
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
+def main() -> None:
+    """Run sagas: all of it or none of it, across services."""
+
+
+@main.command()
+@_CONFIG
+@click.option("--data", metavar="DIR", help="Directory of the journal.")
+@click.option("--bind", metavar="HOST:PORT", callback=_bind, help="Where to listen; or unix:PATH.")
+@click.option("--demo", is_flag=True, help="Serve inventory, payment and shipping in this process.")
+def serve(path: str | None, data: str | None, bind: str | None, demo: bool) -> None:
+    """Run the server until SIGTERM."""
+    from sagakeep.config import use_limits
+    from sagakeep.logs import configure_logs
+    from sagakeep.settings import load_config
+
+    given = {"data": data, "bind": bind}
+    flags = {key: value for key, value in given.items() if value is not None}
+    config = load_config(path, os.environ, flags)
+    configure_logs(config.log)
+    use_limits(config.limits)
+
+    import trio
+
+    from sagakeep.serve import serve as serve_config
+
+    async def run() -> None:
+        await serve_config(config, demo=demo, announce=_announce)
+
+    trio.run(run)
+
+
+def _announce(line: str) -> None:
+    """Print the line for whoever waits for it; that nobody reads it is no reason to end."""
+    try:
+        click.echo(line)
+        sys.stdout.flush()
+    except OSError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the rest of the process
+
+
+@main.command()
+@click.argument("directory", type=_DIRECTORY)
+def verify(directory: str) -> None:
+    """Check every frame, record and saga of the journal in DIRECTORY."""
+    from sagakeep.audit import Audit
+    from sagakeep.runtime.disk import LocalDisk
+
+    audit = Audit(LocalDisk(), directory)
+    for _ in audit:
+        pass
+    summary = audit.summary()
+    for note in summary.notes:
+        click.echo(f"note: {note}", err=True)
+    by_status = ", ".join(f"{count} {status}" for status, count in sorted(summary.sagas.items()))
+    click.echo(
+        f"{directory}: {summary.segments} segments, {summary.frames} frames,"
+        f" {summary.records} records, {summary.events} events: all good"
+    )
+    click.echo(f"sagas: {by_status or 'none'}; {summary.deleted} deleted")
+    if summary.torn_bytes:
+        click.echo(f"{summary.torn_bytes} bytes at the end were never finished, which is normal")
+
+
+@main.command()
+@click.argument("directory", type=_DIRECTORY)
+@click.argument("saga", default="")
+def events(directory: str, saga: str) -> None:
+    """Print the journal in DIRECTORY, or what of it is about SAGA.
+
+    A table on a terminal, else one JSON object a line. What a saga calls sensitive is redacted. The
+    directory may be in use.
+    """
+    from sagakeep.event_listing import list_events
+
+    list_events(directory, saga)
+
+
+@main.group()
+def key() -> None:
+    """Make the keys of those who may use the server."""
+
+
+@key.command("new")
+@click.option("--role", required=True, type=click.Choice(["viewer", "operator", "admin"]))
+@click.option("--name", default="", help="Whose key it is; events say so.  [default: the role]")
+def key_new(role: str, name: str) -> None:
+    """Print a new key, once, and the entry to configure for it."""
+    import re
+
+    from sagakeep.http.auth import Role, new_key
+    from sagakeep.limits import NAME_PATTERN
+
+    name = name or role
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise click.BadParameter(
+            f"{name!r} is no name; expected {NAME_PATTERN}", param_hint="--name"
+        )
+    text, sha256 = new_key(Role(role))
+    click.echo("# The key is shown this once; give it to its user:", err=True)
+    click.echo(text)
+    click.echo("# This is for the configuration; the key cannot be had from it:", err=True)
+    click.echo(f'[[auth.keys]]\nname = "{name}"\nsha256 = "{sha256}"\nrole = "{role}"')
+
+
+@main.group("config")
+def config_group() -> None:
+    """Look at the configuration."""
+
+
+@config_group.command("show")
+@_CONFIG
+def config_show(path: str | None) -> None:
+    """Print every setting, its value and where it comes from; secrets are masked."""
+    from sagakeep.settings import read_settings, rows_of
+
+    for name, value, origin in rows_of(read_settings(path, os.environ, {})):
+        click.echo(f"{f'{name} = {value}':60} # {origin}")

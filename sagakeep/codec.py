@@ -1,0 +1,205 @@
+"""Records and snapshots <-> bytes. The only importer of msgpack.
+
+A record is one msgpack array; `docs/journal.md` (Records) describes it for other languages:
+
+    [version, saga_id, sequence, at_utc_s, previous, [event, ...]]
+     event      = [tag, field, ...]            tags and fields as in sagakeep.events
+     definition = [name, [step, ...], ...]     the fields of sagakeep.definition, in their order
+     previous   = [frame, offset] of the saga's record before this one, or nil
+
+Fields that are appended have defaults, so a shorter array is an older one; a longer one was written by a newer
+sagakeep and is refused, because what it says must not be skipped.
+
+Encoding happens before a record is queued, so that what cannot be written fails where it came from and never
+in the writer beside other sagas' records. Decoding trusts nothing: what does not fit is a CodecError.
+
+A record of an older version is lifted to the current one by pure upcasters, one version at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+import msgpack
+import msgspec
+from msgspec.structs import astuple
+
+from sagakeep import events as e
+from sagakeep.definition import RetryPolicy, SagaDefinition, Step
+from sagakeep.errors import SagakeepError
+from sagakeep.limits import JSON_DEPTH_MAX
+from sagakeep.state import SagaState
+
+VERSION: Final = 1
+
+# From version n to n + 1, on plain lists. Never edited once released, only added to.
+UPCASTERS: Final[dict[int, Callable[[list[Any]], list[Any]]]] = {}
+
+
+class CodecError(SagakeepError):
+    """Bytes are not a record, or a value cannot be written as one. `offset` is where in a frame's body."""
+
+    def __init__(self, detail: str, offset: int = 0) -> None:
+        self.offset = offset
+        super().__init__(detail)
+
+
+# What a value of the wrong shape raises while it is taken apart.
+_MISFITS: Final = (TypeError, ValueError, LookupError, RecursionError, msgspec.ValidationError)
+_UNREADABLE: Final = (ValueError, RecursionError, msgpack.UnpackException)
+_UNWRITABLE: Final = (OverflowError, ValueError, TypeError, RecursionError)
+
+
+# One packer, its buffer reused: for the thread of the actors only.
+_pack: Final[Callable[[object], bytes]] = msgpack.Packer(
+    use_bin_type=True, strict_types=False, autoreset=True
+).pack
+_TAGS: Final = {kind: kind.__struct_config__.tag for kind in e.EVENT_NAMES}
+_KINDS: Final = {tag: kind for kind, tag in _TAGS.items()}
+
+
+def encode_record(record: e.Record) -> bytes:
+    """Encode, at most a few microseconds for an event without a large payload. Raises CodecError."""
+    values = [_encode_event(event) for event in record.events]
+    try:
+        return _pack(
+            (VERSION, record.saga_id, record.sequence, record.at_utc_s, record.previous, values)
+        )
+    except _UNWRITABLE as error:
+        raise CodecError(f"saga {record.saga_id!r}: cannot be written: {error}") from error
+
+
+def decode_record(data: bytes | memoryview) -> e.Record:
+    """Decode the first value of `data`, which may be followed by others. Raises CodecError."""
+    return _record_of(_first_value(data))
+
+
+def decode_records(body: bytes | memoryview) -> list[tuple[int, e.Record]]:
+    """Decode a frame's body: each record with its offset in the body. Raises CodecError."""
+    unpacker = _unpacker(len(body))
+    unpacker.feed(body)
+    records, offset = [], 0
+    try:
+        for value in unpacker:
+            records.append((offset, _record_of(value)))
+            offset = unpacker.tell()
+    except (CodecError, *_UNREADABLE) as error:
+        raise CodecError(f"offset {offset} of the frame: {error}", offset) from error
+    if offset != len(body):
+        raise CodecError(f"offset {offset} of the frame: a record is cut short", offset)
+    return records
+
+
+def _first_value(data: bytes | memoryview) -> object:
+    unpacker = _unpacker(len(data))
+    unpacker.feed(data)
+    try:
+        return unpacker.unpack()
+    except _UNREADABLE as error:
+        raise CodecError(f"not a record: {error}") from error
+
+
+def _unpacker(size: int) -> msgpack.Unpacker:
+    return msgpack.Unpacker(raw=False, strict_map_key=True, max_buffer_size=max(size, 1))
+
+
+def _record_of(value: object) -> e.Record:
+    version = value[0] if isinstance(value, list) and value else None
+    if type(version) is not int or version < 1:
+        raise CodecError("not a record: no version")
+    if version > VERSION:
+        raise CodecError(f"record version {version} is newer than {VERSION}: use a newer sagakeep")
+    try:
+        return _converted(_lifted(cast("list[Any]", value), version))
+    except _MISFITS as error:
+        raise CodecError(f"not a record of version {version}: {error}") from error
+
+
+def _lifted(value: list[Any], version: int) -> list[Any]:
+    for older in range(version, VERSION):
+        value = UPCASTERS[older](value)
+    return value
+
+
+def _converted(value: list[Any]) -> e.Record:
+    _, saga_id, sequence, at_utc_s, previous, values = value
+    events = tuple(map(_decode_event, values))
+    record = msgspec.convert((saga_id, sequence, at_utc_s, previous, ()), e.Record)
+    return e.Record(record.saga_id, record.sequence, record.at_utc_s, record.previous, events)
+
+
+def _encode_event(event: e.Event) -> tuple[object, ...]:
+    if isinstance(event, e.SagaCreated):
+        _, *rest = astuple(event)
+        return (_TAGS[e.SagaCreated], _encode_definition(event.definition), *rest)
+    return (_TAGS[type(event)], *astuple(event))
+
+
+def _decode_event(value: list[Any]) -> e.AnyEvent:
+    tag, *fields = value
+    kind = _KINDS[tag]
+    if len(fields) > len(kind.__struct_fields__):
+        raise ValueError(f"event {tag} has {len(fields)} fields: use a newer sagakeep")
+    if kind is e.SagaCreated:
+        fields[0] = msgspec.to_builtins(_decode_definition(fields[0]))
+    return msgspec.convert([tag, *fields], kind)  # type: ignore[return-value] # a kind is a member
+
+
+def _encode_definition(definition: SagaDefinition) -> tuple[object, ...]:
+    name, steps, *rest = astuple(definition)
+    return (name, list(map(_encode_step, steps)), *rest)
+
+
+def _encode_step(step: Step) -> list[object]:
+    fields = list(astuple(step))
+    fields[_RETRY_AT] = astuple(step.retry)
+    return fields
+
+
+def _decode_definition(value: list[Any]) -> SagaDefinition:
+    name, steps, *rest = value
+    return SagaDefinition(name, tuple(map(_decode_step, steps)), *rest)
+
+
+def _decode_step(value: list[Any]) -> Step:
+    fields = list(value)
+    fields[_RETRY_AT] = RetryPolicy(*fields[_RETRY_AT])
+    return Step(*fields)
+
+
+_RETRY_AT: Final = Step.__struct_fields__.index("retry")
+
+
+# Snapshots
+
+
+def encode_state(state: SagaState, last: tuple[int, int]) -> bytes:
+    """One live saga of a snapshot: its state and where its last record stands."""
+    return encode_plain((VERSION, last, msgspec.to_builtins(state, builtin_types=(bytes,))))
+
+
+def decode_state(data: bytes) -> tuple[SagaState, tuple[int, int]]:
+    """The inverse of `encode_state`. Raises CodecError."""
+    value: Any = _first_value(data)
+    try:
+        version, last, plain = value
+        if version != VERSION:
+            raise CodecError(f"snapshot version {version} is not {VERSION}")
+        return msgspec.convert(plain, SagaState), msgspec.convert(last, tuple[int, int])
+    except _MISFITS as error:
+        raise CodecError(f"not a state of version {VERSION}: {error}") from error
+
+
+def encode_plain(value: object) -> bytes:
+    """Encode JSON-like data, such as the counters of a snapshot. May be called in any thread."""
+    packed: bytes = msgpack.packb(value)
+    return packed
+
+
+def decode_plain(data: bytes) -> object:
+    """Decode JSON-like data. Raises CodecError."""
+    return _first_value(data)
+
+
+assert JSON_DEPTH_MAX * 4 < 512, "msgpack nests to 512 levels; a payload must fit with room"

@@ -1,0 +1,137 @@
+"""Deeds: what remains to be done for a saga, as a function of its state alone.
+
+    outstanding(state) -> (RunCall(...), ..., WaitUntil(...))
+
+A live saga and a recovered one ask the same question and get the same answer, so recovery has no code
+path of its own: an attempt that was in flight at a crash is still outstanding, and is made again under
+the same key. The actor starts what is missing and forgets what is no longer wanted.
+
+Pure: no clock, no I/O.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sagakeep.service import Call, Outcome, Phase
+from sagakeep.state import (
+    SagaState,
+    SagaStatus,
+    StepState,
+    StepStatus,
+    compensation_in_flight,
+    is_done,
+    pivot_is_done,
+)
+
+
+class RunCall(NamedTuple):
+    """Make this attempt, not before a time (0: now). Equal effects are the same deed."""
+
+    step_id: str
+    phase: Phase
+    epoch: int
+    attempt: int
+    not_before_utc_s: float = 0.0
+
+
+class WaitUntil(NamedTuple):
+    """Wake the saga at this time."""
+
+    at_utc_s: float
+
+
+Effect = RunCall | WaitUntil
+
+
+def outstanding(state: SagaState) -> list[Effect]:
+    """List the effects, at most one WaitUntil, the earliest."""
+    if state.status is SagaStatus.RUNNING:
+        effects, times = _forward(state)
+    elif state.status is SagaStatus.COMPENSATING:
+        effects, times = _backward(state)
+    else:
+        return []
+    if times:
+        effects.append(WaitUntil(min(times)))
+    return effects
+
+
+def _forward(state: SagaState) -> tuple[list[Effect], list[float]]:
+    effects: list[Effect] = []
+    times = [] if pivot_is_done(state) else [state.deadline_utc_s]
+    for step_id, step in state.steps.items():
+        status = step.status
+        if status is StepStatus.RUNNING:
+            effects.append(_action(step_id, step))
+        elif status is StepStatus.RETRYING:
+            times.append(step.action.retry_at_utc_s)
+        elif step.probing:
+            effects.append(_probe(step_id, step))
+    return effects, times
+
+
+def _backward(state: SagaState) -> tuple[list[Effect], list[float]]:
+    effects: list[Effect] = []
+    times: list[float] = []
+    for step_id, step in state.steps.items():
+        if step.status is StepStatus.RUNNING:
+            effects.append(_action(step_id, step))
+        elif step.probing:
+            effects.append(_probe(step_id, step))
+        elif compensation_in_flight(step):
+            call = step.compensation
+            effects.append(RunCall(step_id, "compensation", call.epoch, call.attempt))
+        elif step.status is StepStatus.COMPENSATING:
+            times.append(step.compensation.retry_at_utc_s)
+    return effects, times
+
+
+def _action(step_id: str, step: StepState) -> RunCall:
+    return RunCall(step_id, "action", step.action.epoch, step.action.attempt)
+
+
+def _probe(step_id: str, step: StepState) -> RunCall:
+    call = step.action
+    return RunCall(step_id, "probe", call.epoch, step.probes + 1, call.retry_at_utc_s)
+
+
+def call_of(state: SagaState, effect: RunCall) -> Call:
+    """The attempt that an effect stands for, as its service will see it."""
+    definition = state.definition
+    spec = state.step(effect.step_id)
+    step = state.steps[effect.step_id]
+    payload = step.action.filled[0] if step.action.filled else spec.payload
+    action = spec.action
+    result, outcome = None, None
+    if effect.phase == "compensation":
+        action = spec.compensation
+        if spec.compensation_payload is not None:
+            filled = step.compensation.filled
+            payload = filled[0] if filled else spec.compensation_payload
+    elif effect.phase == "probe":
+        action = spec.probe
+    if effect.phase != "action":
+        outcome = step.action.outcome or Outcome.UNKNOWN
+        result = step.result if is_done(step) else None
+    return Call(
+        saga_id=state.id,
+        saga_name=definition.name,
+        step_id=effect.step_id,
+        service=spec.service,
+        action=action,
+        phase=effect.phase,
+        attempt=effect.attempt,
+        idempotency_key=idempotency_key(state.id, effect),
+        payload=payload,
+        timeout_s=spec.timeout_s,
+        result=result,
+        outcome=outcome,
+        traceparent=state.traceparent,
+    )
+
+
+def idempotency_key(saga_id: str, effect: RunCall) -> str:
+    """The call's key for life; a probe asks about the action, so it carries the action's."""
+    kind = "compensation" if effect.phase == "compensation" else "action"
+    return f"{saga_id}/{effect.step_id}/{kind}/{effect.epoch}"

@@ -1,0 +1,126 @@
+"""The tree of errors: each says when it is raised and what the caller can do.
+
+Operating errors are exceptions of this tree; errors of the programmer are asserts and end the actor.
+Nothing here knows of HTTP: `sagakeep.http.problems` gives each class its status code.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class SagakeepError(Exception):
+    """Root of every error that sagakeep raises on purpose; its text is meant for a person."""
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong with a document.
+
+    `pointer` is a JSON Pointer (RFC 6901) into the document, `""` for the whole; `detail` says what is
+    wrong, what was found and the limit.
+    """
+
+    pointer: str
+    detail: str
+
+
+class MalformedJson(SagakeepError):
+    """The bytes are not the JSON we read: mend the document. Raised before anything is looked at."""
+
+
+class InvalidDefinition(SagakeepError):
+    """A document breaks the rules of a saga definition; `faults` lists all of them at once."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        self.faults = faults
+        super().__init__("; ".join(f"{fault.pointer or '/'}: {fault.detail}" for fault in faults))
+
+
+class SagaNotFound(SagakeepError):
+    """No saga has this id (or it was deleted)."""
+
+    def __init__(self, saga_id: str) -> None:
+        self.saga_id = saga_id
+        super().__init__(f"there is no saga {saga_id!r}")
+
+
+class SagaExists(SagakeepError):
+    """The id was used before: choose another, or read the saga that has it."""
+
+    def __init__(
+        self, saga_id: str, detail: str = "choose another id, or GET the saga that has it"
+    ) -> None:
+        self.saga_id = saga_id
+        super().__init__(f"the id {saga_id!r} is taken: {detail}")
+
+
+class IdempotencyKeyReused(SagakeepError):
+    """The same Idempotency-Key came with another body: use a new key for a new saga."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"Idempotency-Key {key!r} was used with another body: use a new key for a new saga"
+        )
+
+
+class MoveRefused(SagakeepError):
+    """The saga's status does not allow the wish; `allowed` names the moves that it does allow."""
+
+    def __init__(
+        self, saga_id: str, status: str, move: str, why: str, allowed: tuple[str, ...]
+    ) -> None:
+        self.saga_id = saga_id
+        self.status = status
+        self.move = move
+        self.allowed = allowed
+        super().__init__(
+            f"cannot {move} saga {saga_id!r}: {why}; allowed now: {', '.join(allowed) or 'nothing'}"
+        )
+
+
+class UnknownStep(SagakeepError):
+    """The saga has no step of this id."""
+
+    def __init__(self, saga_id: str, step_id: str, known: tuple[str, ...]) -> None:
+        self.step_id = step_id
+        super().__init__(
+            f"saga {saga_id!r} has no step {step_id!r}; its steps are {', '.join(known)}"
+        )
+
+
+class Unavailable(SagakeepError):
+    """Not now: recovering, at capacity, stopping or out of disk. Nothing was done; try again later."""
+
+    def __init__(self, detail: str, retry_after_s: int = 1) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(detail)
+
+
+class ConfigurationError(SagakeepError):
+    """A setting is wrong; the text says which, where it came from and what would be right."""
+
+
+class JournalError(SagakeepError):
+    """Root of what can be wrong with the data directory."""
+
+
+class JournalLocked(JournalError):
+    """Another process holds the data directory: stop it, or use another directory."""
+
+
+class JournalCorrupt(JournalError):
+    """Bytes that were once durable are wrong; the start is refused with the file, offset and reason."""
+
+    def __init__(self, file: str, offset: int, reason: str) -> None:
+        self.file = file
+        self.offset = offset
+        self.reason = reason
+        super().__init__(f"{file}: offset {offset}: {reason}")
+
+
+class JournalBroken(JournalError):
+    """A write or fsync failed: what it covered is in doubt, nothing more may be appended. Restart."""
+
+
+class DiskFull(JournalError):
+    """No space for the next segment; nothing was written, so the append may be made again later."""

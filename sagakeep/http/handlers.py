@@ -1,0 +1,180 @@
+"""Handlers: each turns a request into one wish or question, and the answer into a reply.
+
+What goes wrong is raised and becomes a problem document in one place (`sagakeep.http.problems`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sagakeep.definition import SagaDefinition
+from sagakeep.errors import Fault, InvalidDefinition, SagakeepError
+from sagakeep.events import Record
+from sagakeep.http.auth import Principal
+from sagakeep.http.problems import document_of
+from sagakeep.http.queries import events_query_of, reason_of, saga_query_of
+from sagakeep.http.replies import JSON, PageReply, json_reply, saga_reply
+from sagakeep.http.requests import (
+    CompensateRequest,
+    RetryRequest,
+    idempotency_key_of,
+    is_unchanged,
+    read_batch,
+    read_definition,
+    read_wish,
+    refuse_idempotency_key,
+    saga_id_of,
+    traceparent_of,
+    wait_s_of,
+    wants_stream,
+)
+from sagakeep.http.stream import EventStream, is_over
+from sagakeep.orchestrator import BadCursor, Orchestrator
+from sagakeep.published import EventView
+from sagakeep.state import SagaState
+from sagakeep.view import etag_of, event_views, saga_view, stats_view, status_view
+
+Handler = Callable[[Orchestrator, Request], Awaitable[Response]]
+
+METRICS_MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+async def create_saga(orchestrator: Orchestrator, request: Request) -> Response:
+    idempotency_key = idempotency_key_of(request)
+    definition, digest = await read_definition(request, orchestrator.services)
+    state, is_new = await orchestrator.start(
+        definition,
+        by=_principal_of(request),
+        idempotency_key=idempotency_key,
+        body_digest=digest if idempotency_key else b"",
+        traceparent=traceparent_of(request),
+    )
+    headers = {"Location": f"/api/sagas/{state.id}"}
+    if not is_new:
+        headers["Idempotency-Replayed"] = "true"
+    wait_s = wait_s_of(request)
+    if wait_s is not None:
+        state = await orchestrator.wait(state.id, wait_s)
+        headers["Preference-Applied"] = f"wait={wait_s:g}"
+    return saga_reply(state, 201 if is_new else 200, headers)
+
+
+async def create_sagas(orchestrator: Orchestrator, request: Request) -> Response:
+    refuse_idempotency_key(request)
+    batch = await read_batch(request, orchestrator.services)
+    valid = [entry for entry in batch if isinstance(entry, SagaDefinition)]
+    started = iter(await orchestrator.start_many(valid, by=_principal_of(request)))
+    results = [next(started) if isinstance(one, SagaDefinition) else one for one in batch]
+    return PageReply("results", map(_batch_entry, results))
+
+
+def _batch_entry(result: SagaState | SagakeepError) -> dict[str, object]:
+    if isinstance(result, SagaState):
+        return {"status": 201, "saga": saga_view(result)}
+    problem = document_of(result)
+    return {"status": problem["status"], "problem": problem}
+
+
+async def list_sagas(orchestrator: Orchestrator, request: Request) -> Response:
+    query = saga_query_of(request)
+    try:
+        page = await orchestrator.list(query)
+    except BadCursor as error:
+        raise InvalidDefinition([Fault("/cursor", str(error))]) from None
+    rest = {"nextCursor": page.next_cursor or None}
+    return PageReply("sagas", map(saga_view, page.sagas), rest)
+
+
+async def get_saga(orchestrator: Orchestrator, request: Request) -> Response:
+    state = await orchestrator.describe(saga_id_of(request))
+    etag = etag_of(state)
+    if is_unchanged(request, etag):
+        return Response(status_code=304, headers={"ETag": etag})
+    return saga_reply(state)
+
+
+async def get_status(orchestrator: Orchestrator, request: Request) -> Response:
+    return json_reply(status_view(await orchestrator.describe(saga_id_of(request))))
+
+
+async def compensate_saga(orchestrator: Orchestrator, request: Request) -> Response:
+    saga_id = saga_id_of(request)
+    wish = await read_wish(request, CompensateRequest)
+    by = _principal_of(request)
+    state = await orchestrator.compensate(saga_id, step_id=wish.stepID, by=by, note=wish.reason)
+    return saga_reply(state, 202)
+
+
+async def retry_saga(orchestrator: Orchestrator, request: Request) -> Response:
+    saga_id = saga_id_of(request)
+    wish = await read_wish(request, RetryRequest)
+    state = await orchestrator.retry(saga_id, by=_principal_of(request), note=wish.reason)
+    return saga_reply(state, 202)
+
+
+async def delete_saga(orchestrator: Orchestrator, request: Request) -> Response:
+    saga_id = saga_id_of(request)
+    note = reason_of(request)
+    await orchestrator.delete(saga_id, by=_principal_of(request), note=note)
+    return Response(status_code=204)
+
+
+async def get_events(orchestrator: Orchestrator, request: Request) -> Response:
+    state = await orchestrator.describe(saga_id_of(request))
+    query = events_query_of(request)
+    if wants_stream(request):
+        if is_over(state, query.after):
+            return Response(status_code=204)
+        await request.body()  # a GET has none, and the stream is not to wait for one
+        return EventStream(orchestrator, state, query.after)
+    records = await orchestrator.events(state.id, after=query.after, limit=query.limit)
+    last = min(_last_sequence(records), query.after + query.limit)
+    has_more = last < max(_last_sequence(records), state.sequence)
+    rest = {"nextCursor": str(last) if records and has_more else None}
+    views = _event_views(records, state.definition, query.after, last)
+    return PageReply("events", views, rest)
+
+
+def _last_sequence(records: Sequence[Record]) -> int:
+    return records[-1].sequence + len(records[-1].events) - 1 if records else 0
+
+
+def _event_views(
+    records: Sequence[Record], definition: SagaDefinition, after: int, last: int
+) -> Iterator[EventView]:
+    for record in records:
+        for view in event_views(record, definition):
+            if after < view["seq"] <= last:
+                yield view
+
+
+async def get_stats(orchestrator: Orchestrator, request: Request) -> Response:
+    now = orchestrator.statistics()
+    return json_reply(stats_view(now.by_status, now.completed_count, now.completed_seconds))
+
+
+async def get_health(orchestrator: Orchestrator, request: Request) -> Response:
+    checks = orchestrator.health()
+    is_ok = all(check.ok for check in checks.values())
+    shown = {name: check._asdict() for name, check in checks.items()}
+    body = {"status": "ok" if is_ok else "unavailable", "checks": shown}
+    return json_reply(body, 200 if is_ok else 503)
+
+
+async def get_metrics(orchestrator: Orchestrator, request: Request) -> Response:
+    return Response(orchestrator.metrics(), media_type=METRICS_MEDIA_TYPE)
+
+
+async def get_openapi(orchestrator: Orchestrator, request: Request) -> Response:
+    document: bytes = request.app.state.openapi
+    return Response(document, media_type=JSON)
+
+
+def _principal_of(request: Request) -> str:
+    """The name of who asks, "" when nobody asked who it is."""
+    principal = request.scope.get("state", {}).get("principal")
+    return principal.name if isinstance(principal, Principal) else ""

@@ -1,0 +1,132 @@
+"""Queries: the parameters behind the question mark, with all their faults at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from starlette.requests import Request
+
+from sagakeep import limits
+from sagakeep.faults import Faults, found
+from sagakeep.http.requests import check_reason
+from sagakeep.orchestrator import SagaQuery
+from sagakeep.pointer import child
+from sagakeep.state import SagaStatus
+
+TAG: Final = "tag."
+_FILTERS: Final = frozenset({"status", "name", "createdAfter", "createdBefore", "limit", "cursor"})
+_TIME: Final = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.IGNORECASE
+)
+_COUNT: Final = re.compile(r"\d{1,18}", re.ASCII)
+
+
+class EventsQuery(NamedTuple):
+    """Which events of a saga: those after a number, at most so many."""
+
+    after: int
+    limit: int
+
+
+def saga_query_of(request: Request) -> SagaQuery:
+    """Read the filters of a list of sagas. Raises InvalidDefinition."""
+    faults = Faults()
+    given = _single(request, faults)
+    tags = {name: given.pop(name) for name in list(given) if name.startswith(TAG)}
+    _refuse_unknown(given, _FILTERS, faults)
+    for name in tags:
+        if name == TAG:
+            faults.add(child("", name), "has no key; expected tag.KEY=value")
+    query = SagaQuery(
+        status=_status(given, faults),
+        name=given.get("name"),
+        tags=tuple([(name.removeprefix(TAG), value) for name, value in tags.items()]),
+        created_after=_time(given, "createdAfter", faults),
+        created_before=_time(given, "createdBefore", faults),
+        limit=_limit(given, faults),
+        cursor=given.get("cursor", ""),
+    )
+    faults.raise_any()
+    return query
+
+
+def events_query_of(request: Request) -> EventsQuery:
+    """Read which events are wanted; Last-Event-ID is where a stream goes on. Raises InvalidDefinition."""
+    faults = Faults()
+    given = _single(request, faults)
+    _refuse_unknown(given, {"limit", "cursor"}, faults)
+    after = _sequence(given.get("cursor"), "/cursor", faults)
+    last_seen = _sequence(request.headers.get("last-event-id"), "/Last-Event-ID", faults)
+    limit = _limit(given, faults)
+    faults.raise_any()
+    return EventsQuery(max(after or 0, last_seen or 0), limit)
+
+
+def reason_of(request: Request) -> str:
+    """Read why, where there is no body to say it in. Raises InvalidDefinition."""
+    faults = Faults()
+    given = _single(request, faults)
+    _refuse_unknown(given, {"reason"}, faults)
+    reason = given.get("reason", "")
+    check_reason(reason, faults)
+    faults.raise_any()
+    return reason
+
+
+def _single(request: Request, faults: Faults) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name in given:
+            faults.add(child("", name), "is given twice")
+        given[name] = value
+    return given
+
+
+def _refuse_unknown(given: Collection[str], known: Collection[str], faults: Faults) -> None:
+    for name in given:
+        if name not in known:
+            hint = faults.hint(name, known)
+            faults.add(child("", name), f"is an unknown query parameter{hint}")
+
+
+def _status(given: dict[str, str], faults: Faults) -> SagaStatus | None:
+    status = given.get("status")
+    if status is None:
+        return None
+    if status in list(SagaStatus):
+        return SagaStatus(status)
+    faults.add("/status", f"is {found(status)}; expected one of {', '.join(SagaStatus)}")
+    return None
+
+
+def _time(given: dict[str, str], name: str, faults: Faults) -> float | None:
+    if name not in given:
+        return None
+    text = given[name].replace(" ", "+")  # a "+" that the client did not escape
+    try:
+        if _TIME.fullmatch(text):
+            return datetime.fromisoformat(text.upper()).timestamp()
+    except (ValueError, OverflowError):
+        pass  # the form is right, but there is no such day or hour
+    faults.add(f"/{name}", f'is {found(text)}; expected a time such as "2026-01-31T12:00:00Z"')
+    return None
+
+
+def _limit(given: dict[str, str], faults: Faults) -> int:
+    text = given.get("limit", str(limits.PAGE_DEFAULT))
+    if _COUNT.fullmatch(text) and 1 <= int(text) <= limits.PAGE_MAX:
+        return int(text)
+    faults.add("/limit", f"is {found(text)}; expected an integer from 1 to {limits.PAGE_MAX}")
+    return limits.PAGE_DEFAULT
+
+
+def _sequence(text: str | None, pointer: str, faults: Faults) -> int | None:
+    if text is None:
+        return None
+    if _COUNT.fullmatch(text):
+        return int(text)
+    faults.add(pointer, f"is {found(text)}; expected the seq of the last event that was seen")
+    return None

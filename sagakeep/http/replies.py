@@ -1,0 +1,129 @@
+"""Replies: what handlers answer with, and the types of those bodies that no view has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, NotRequired, TypedDict
+
+import anyio.lowlevel
+import msgspec
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from sagakeep.published import Cursor, EventView, SagaView
+from sagakeep.state import SagaState
+from sagakeep.view import etag_of, saga_view
+
+JSON: Final = "application/json"
+CHUNK_BYTES: Final = 64 << 10  # of a page that is encoded and sent at a time
+
+
+class SagaPageView(TypedDict):
+    """Sagas, newest first."""
+
+    sagas: list[SagaView]
+    nextCursor: Cursor
+
+
+class EventPageView(TypedDict):
+    """Events of one saga, oldest first."""
+
+    events: list[EventView]
+    nextCursor: Cursor
+
+
+class FaultView(TypedDict):
+    """One thing that is wrong: where (a JSON Pointer, or the parameter or header) and what."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(TypedDict):
+    """An error (RFC 9457). `sagaStatus` and `allowed` come with a refused move."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: NotRequired[str]
+    errors: NotRequired[list[FaultView]]
+    sagaStatus: NotRequired[str]
+    allowed: NotRequired[list[str]]
+
+
+class BatchEntry(TypedDict):
+    """What became of one saga of a batch: `saga` with 201, else `problem`."""
+
+    status: int
+    saga: NotRequired[SagaView]
+    problem: NotRequired[Problem]
+
+
+class BatchView(TypedDict):
+    """One entry for each saga of the batch, in order."""
+
+    results: list[BatchEntry]
+
+
+class CheckView(TypedDict):
+    """How one part of the server is; `detail` is for people."""
+
+    ok: bool
+    detail: str
+
+
+class HealthView(TypedDict):
+    """How the server is: `ok` when every check is, else `unavailable`."""
+
+    status: str
+    checks: dict[str, CheckView]
+
+
+def json_reply(
+    body: object, status_code: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Answer with any value of ours."""
+    return Response(msgspec.json.encode(body), status_code, headers, JSON)
+
+
+def saga_reply(
+    state: SagaState, status_code: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Answer with a saga and its version."""
+    return json_reply(saga_view(state), status_code, {"ETag": etag_of(state), **(headers or {})})
+
+
+class PageReply(Response):
+    """`{name: [...], ...rest}`, encoded and sent bit by bit: five hundred sagas may be five hundred megabytes."""
+
+    media_type = JSON
+
+    def __init__(
+        self, name: str, items: Iterable[object], rest: Mapping[str, object] | None = None
+    ) -> None:
+        super().__init__()
+        del self.headers["content-length"]
+        tail = msgspec.json.encode(rest or {})
+        self._chunks = _chunks(name, items, b"}" if not rest else b"," + tail[1:])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        await send(start)
+        for chunk in self._chunks:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await anyio.lowlevel.checkpoint()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _chunks(name: str, items: Iterable[object], tail: bytes) -> Iterator[bytes]:
+    chunk = bytearray(b"{" + msgspec.json.encode(name) + b":[")
+    comma = b""
+    for item in items:
+        chunk += comma
+        chunk += msgspec.json.encode(item)
+        comma = b","
+        if len(chunk) >= CHUNK_BYTES:
+            yield bytes(chunk)
+            chunk.clear()
+    yield bytes(chunk) + b"]" + tail

@@ -1,0 +1,208 @@
+"""Requests: what the headers and the body of one say, read strictly and told in one go."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Collection
+from typing import Annotated, Final, ParamSpec, TypeVar
+
+import anyio
+import anyio.to_thread
+import msgspec
+from msgspec import Meta
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from sagakeep import limits
+from sagakeep.conversion import read_struct
+from sagakeep.definition import OptionalName, SagaDefinition
+from sagakeep.errors import SagakeepError, SagaNotFound
+from sagakeep.faults import Faults
+from sagakeep.http.replies import JSON
+from sagakeep.json_text import parse_batch, parse_json
+from sagakeep.validation import parse_definition
+
+BYTES_ON_LOOP_MAX: Final = 32 << 10  # reading more takes longer than a thread costs
+THREADS: Final = 2  # that read large bodies; they share one interpreter anyway
+NDJSON: Final = frozenset({"application/x-ndjson", "application/ndjson"})
+
+Why = Annotated[
+    str,
+    Meta(
+        description="Kept in the saga's history.",
+        extra_json_schema={"maxLength": limits.REASON_CHARS_MAX},
+    ),
+]
+_Wish = TypeVar("_Wish", "CompensateRequest", "RetryRequest")
+_Parameters = ParamSpec("_Parameters")
+_Read = TypeVar("_Read")
+
+_threads: Final = anyio.CapacityLimiter(THREADS)
+_is_name: Final = re.compile(limits.NAME_PATTERN).fullmatch
+_is_key: Final = re.compile(rf"[\x20-\x7e]{{1,{limits.IDEMPOTENCY_KEY_CHARS_MAX}}}").fullmatch
+_is_traceparent: Final = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+).fullmatch
+_WAIT: Final = re.compile(r'wait\s*=\s*"?(\d{1,9}(?:\.\d{1,9})?)"?', re.IGNORECASE)
+_ENTITY_TAG: Final = re.compile(r'(?:W/)?("[^"]*")')
+
+
+class CompensateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to undo, and why. Without `stepID` everything, with it the step and those that depend on it."""
+
+    stepID: OptionalName = ""  # noqa: N815 -- the name on the wire
+    reason: Why = ""
+
+
+class RetryRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why the saga may go on."""
+
+    reason: Why = ""
+
+
+# The path and the headers
+
+
+def saga_id_of(request: Request) -> str:
+    """Return the id in the path. Raises SagaNotFound for what cannot be one."""
+    saga_id: str = request.path_params["id"]
+    if not _is_name(saga_id):
+        raise SagaNotFound(saga_id[: limits.TAG_CHARS_MAX])
+    return saga_id
+
+
+def idempotency_key_of(request: Request) -> str:
+    """Return the Idempotency-Key, "" when there is none. Raises InvalidDefinition."""
+    given = request.headers.getlist("idempotency-key")
+    if not given:
+        return ""
+    faults = Faults()
+    if len(given) > 1 or not _is_key(given[0]):
+        allowed = f"1 to {limits.IDEMPOTENCY_KEY_CHARS_MAX} printable ASCII characters"
+        faults.add("/Idempotency-Key", f"is no key; expected one header of {allowed}")
+    faults.raise_any()
+    return given[0]
+
+
+def refuse_idempotency_key(request: Request) -> None:
+    """Refuse a key where it would not protect, rather than let the client believe that it does."""
+    faults = Faults()
+    if "idempotency-key" in request.headers:
+        faults.add("/Idempotency-Key", "is not for batches: give each saga an id instead")
+    faults.raise_any()
+
+
+def traceparent_of(request: Request) -> str:
+    """Return the W3C trace context, "" when there is none or it is not well-formed."""
+    given = request.headers.getlist("traceparent")
+    return given[0] if len(given) == 1 and _is_traceparent(given[0]) else ""
+
+
+def wait_s_of(request: Request) -> float | None:
+    """Return how long the client prefers to wait, None when it does not; a longer wait is cut."""
+    for given in ",".join(request.headers.getlist("prefer")).split(","):
+        wait = _WAIT.fullmatch(given.partition(";")[0].strip())
+        if wait:
+            return min(float(wait[1]), limits.WAIT_S_MAX)
+    return None
+
+
+def is_unchanged(request: Request, etag: str) -> bool:
+    """Does the client have this version already (If-None-Match)?"""
+    given = ",".join(request.headers.getlist("if-none-match"))
+    return given.strip() == "*" or etag in _ENTITY_TAG.findall(given)
+
+
+def wants_stream(request: Request) -> bool:
+    """Is it a GET that accepts a stream of events?"""
+    accepted = ",".join(request.headers.getlist("accept")).lower().split(",")
+    kinds = {one.partition(";")[0].strip() for one in accepted}
+    return request.method == "GET" and "text/event-stream" in kinds
+
+
+# Bodies
+
+
+async def read_definition(
+    request: Request, services: Collection[str]
+) -> tuple[SagaDefinition, bytes]:
+    """Read one saga and the SHA-256 of its text.
+
+    Raises HTTPException 415, MalformedJson, InvalidDefinition.
+    """
+    _require(request, {JSON})
+    body = await request.body()
+    definition = await _apart(len(body), _definition_in, body, services)
+    return definition, hashlib.sha256(body).digest()
+
+
+def _definition_in(body: bytes, services: Collection[str]) -> SagaDefinition:
+    return parse_definition(parse_json(body), services)
+
+
+async def read_batch(
+    request: Request, services: Collection[str]
+) -> list[SagaDefinition | SagakeepError]:
+    """Read the sagas of a batch, in order; one that is wrong is there as the error that tells why.
+
+    Raises as `read_definition`, for the batch as a whole.
+    """
+    media_type = _require(request, {JSON, *NDJSON})
+    body = await request.body()
+    return await _apart(len(body), _batch_in, body, media_type in NDJSON, services)
+
+
+def _batch_in(
+    body: bytes, ndjson: bool, services: Collection[str]
+) -> list[SagaDefinition | SagakeepError]:
+    return [_entry_in(document, services) for document in parse_batch(body, ndjson)]
+
+
+def _entry_in(document: object, services: Collection[str]) -> SagaDefinition | SagakeepError:
+    if isinstance(document, SagakeepError):
+        return document
+    try:
+        return parse_definition(document, services)
+    except SagakeepError as error:
+        return error
+
+
+async def read_wish(request: Request, kind: type[_Wish]) -> _Wish:
+    """Read the optional body of a move. Raises as `read_definition`."""
+    body = await request.body()
+    if not body:
+        return kind()
+    _require(request, {JSON})
+    faults = Faults()
+    wish = read_struct(kind, parse_json(body), faults)
+    check_reason(wish.reason, faults)
+    faults.raise_any()
+    return wish
+
+
+def check_reason(reason: str, faults: Faults) -> None:
+    """Hold what a person says about a move to its limit."""
+    if len(reason) > limits.REASON_CHARS_MAX:
+        allowed = f"allowed are up to {limits.REASON_CHARS_MAX}"
+        faults.add("/reason", f"has {len(reason)} characters; {allowed}")
+
+
+def _require(request: Request, kinds: Collection[str]) -> str:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in kinds:
+        found = f"the body is {media_type!r}" if media_type else "the body has no Content-Type"
+        raise HTTPException(415, f"{found}; expected {' or '.join(sorted(kinds))}")
+    return media_type
+
+
+async def _apart(
+    size_bytes: int,
+    read: Callable[_Parameters, _Read],
+    *args: _Parameters.args,
+    **kwargs: _Parameters.kwargs,
+) -> _Read:
+    """Read a large body in a thread, so that the loop is never held up."""
+    if size_bytes <= BYTES_ON_LOOP_MAX:
+        return read(*args, **kwargs)
+    return await anyio.to_thread.run_sync(lambda: read(*args, **kwargs), limiter=_threads)

@@ -1,0 +1,208 @@
+"""Routes: every operation of the API in one table, from which it is both served and described.
+
+The fixed words stand before `{id}`, which they would else be taken for.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+from sagakeep import limits
+from sagakeep.definition import SagaDefinition
+from sagakeep.http import handlers
+from sagakeep.http.replies import BatchView, EventPageView, HealthView, SagaPageView
+from sagakeep.http.requests import CompensateRequest, RetryRequest
+from sagakeep.http.schema import Answer, Body, Operation, Parameter
+from sagakeep.published import SagaView, StatsView, StatusView
+from sagakeep.state import SagaStatus
+
+Batch = Annotated[
+    list[SagaDefinition], Meta(extra_json_schema={"maxItems": limits.BATCH_SAGAS_MAX})
+]
+
+_TEXT: Final = {"type": "string"}
+_TIME: Final = {"type": "string", "format": "date-time"}
+_COUNT: Final = {"type": "integer", "minimum": 0}
+_LIMIT: Final = Parameter(
+    "limit",
+    "query",
+    {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": limits.PAGE_MAX,
+        "default": limits.PAGE_DEFAULT,
+    },
+    "How many at most.",
+)
+_NDJSON: Final = "One saga definition in each line."
+
+_CREATE_HEADERS: Final = (
+    Parameter(
+        "Idempotency-Key",
+        "header",
+        {"type": "string", "minLength": 1, "maxLength": limits.IDEMPOTENCY_KEY_CHARS_MAX},
+        "The same key and body give the same saga again; with another body it is a 422.",
+    ),
+    Parameter(
+        "Prefer",
+        "header",
+        _TEXT,
+        f"wait=N: reply when the saga stands still, or after N (at most {limits.WAIT_S_MAX:g}) seconds.",
+    ),
+    Parameter("traceparent", "header", _TEXT, "W3C trace context, passed on to the services."),
+)
+_FILTERS: Final = (
+    Parameter("status", "query", {"enum": list(SagaStatus)}, "Sagas in this status."),
+    Parameter("name", "query", _TEXT, "Sagas of this name."),
+    Parameter("tag.KEY", "query", _TEXT, "Sagas whose tag KEY has this value; may be repeated."),
+    Parameter("createdAfter", "query", _TIME, "Sagas created then or later."),
+    Parameter("createdBefore", "query", _TIME, "Sagas created then or earlier."),
+    _LIMIT,
+    Parameter("cursor", "query", _TEXT, "The nextCursor of the page before."),
+)
+_EVENTS: Final = (
+    _LIMIT,
+    Parameter("cursor", "query", _COUNT, "Events after this seq."),
+    Parameter("Last-Event-ID", "header", _COUNT, "As cursor, for a stream that goes on."),
+)
+
+_SAGA: Final = Answer("The saga.", SagaView, headers=("ETag",))
+_MOVED: Final = Answer("The wish is durable; the saga, now.", SagaView, headers=("ETag",))
+_CREATED: Final = ("ETag", "Location", "Preference-Applied")
+
+ROUTES: Final = (
+    Operation(
+        "POST",
+        "/api/sagas",
+        handlers.create_saga,
+        "Begin a saga; it is durable when the reply comes.",
+        {
+            201: [Answer("The saga, which is durable.", SagaView, headers=_CREATED)],
+            200: [
+                Answer(
+                    "The saga that this Idempotency-Key began before.",
+                    SagaView,
+                    headers=(*_CREATED, "Idempotency-Replayed"),
+                )
+            ],
+        },
+        errors=(409, 415, 422),
+        parameters=_CREATE_HEADERS,
+        body=Body(SagaDefinition),
+    ),
+    Operation(
+        "GET",
+        "/api/sagas",
+        handlers.list_sagas,
+        "List sagas, newest first.",
+        {200: [Answer("A page of sagas.", SagaPageView)]},
+        errors=(422,),
+        parameters=_FILTERS,
+    ),
+    Operation(
+        "POST",
+        "/api/sagas/batch",
+        handlers.create_sagas,
+        "Begin many sagas, of which each succeeds or fails for itself.",
+        {200: [Answer("What became of each, in order.", BatchView)]},
+        errors=(415, 422),
+        body=Body(Batch, others={"application/x-ndjson": _NDJSON, "application/ndjson": _NDJSON}),
+    ),
+    Operation(
+        "GET",
+        "/api/sagas/stats",
+        handlers.get_stats,
+        "Count sagas.",
+        {200: [Answer("The counts.", StatsView)]},
+    ),
+    Operation(
+        "GET",
+        "/api/sagas/health",
+        handlers.get_health,
+        "Ask how the server is.",
+        {
+            200: [Answer("All is well.", HealthView)],
+            503: [Answer("Some check fails.", HealthView)],
+        },
+        is_open=True,
+    ),
+    Operation(
+        "GET",
+        "/api/sagas/metrics",
+        handlers.get_metrics,
+        "Read all metrics, for Prometheus.",
+        {200: [Answer("The metrics.", str, "text/plain")]},
+    ),
+    Operation(
+        "GET",
+        "/api/sagas/{id}",
+        handlers.get_saga,
+        "Show a saga.",
+        {200: [_SAGA], 304: [Answer("It is as it was.", headers=("ETag",))]},
+        errors=(404,),
+        parameters=(Parameter("If-None-Match", "header", _TEXT, "Versions that are known."),),
+    ),
+    Operation(
+        "DELETE",
+        "/api/sagas/{id}",
+        handlers.delete_saga,
+        "Remove a saga that stands still from every list.",
+        {204: [Answer("It is gone.")]},
+        errors=(404, 409, 422),
+        parameters=(Parameter("reason", "query", _TEXT, "Kept in the saga's history."),),
+    ),
+    Operation(
+        "GET",
+        "/api/sagas/{id}/status",
+        handlers.get_status,
+        "Show a saga in short.",
+        {200: [Answer("The status.", StatusView)]},
+        errors=(404,),
+    ),
+    Operation(
+        "GET",
+        "/api/sagas/{id}/events",
+        handlers.get_events,
+        "Read a saga's history; with Accept: text/event-stream follow it.",
+        {
+            200: [
+                Answer("A page of events, oldest first;", EventPageView),
+                Answer(
+                    "or each as it becomes durable, until the saga is final.",
+                    str,
+                    "text/event-stream",
+                ),
+            ],
+            204: [Answer("A stream that is over: there is nothing after Last-Event-ID.")],
+        },
+        errors=(404, 422),
+        parameters=_EVENTS,
+    ),
+    Operation(
+        "PUT",
+        "/api/sagas/{id}/compensate",
+        handlers.compensate_saga,
+        "Undo a saga, or one step and those that depend on it.",
+        {202: [_MOVED]},
+        errors=(404, 409, 415, 422),
+        body=Body(CompensateRequest, is_required=False),
+    ),
+    Operation(
+        "POST",
+        "/api/sagas/{id}/retry",
+        handlers.retry_saga,
+        "Let a saga that stands still go on.",
+        {202: [_MOVED]},
+        errors=(404, 409, 415, 422),
+        body=Body(RetryRequest, is_required=False),
+    ),
+    Operation(
+        "GET",
+        "/openapi.json",
+        handlers.get_openapi,
+        "Read this document.",
+        {200: [Answer("The document.", dict)]},
+    ),
+)

@@ -1,0 +1,78 @@
+"""Every bound of sagakeep, with its unit and its reason; nothing in the product grows without one of these.
+
+The names end in unit and bound. What a deployment may change is a field of `sagakeep.config.Limits`,
+whose defaults are these.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# A definition (specification, section 2).
+NAME_PATTERN: Final = (
+    r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"  # safe in URLs, file names, headers, keys
+)
+RESERVED_IDS: Final = frozenset(
+    {"stats", "health", "metrics", "batch", "events"}
+)  # words of the routes
+STEPS_MAX: Final = 200  # a graph that a person can still read
+TIMEOUT_S_MAX: Final = 30 * 24 * 3600.0  # 30 days: longer is a schedule, not a timeout
+RETRIES_MAX: Final = 100
+TAGS_MAX: Final = 32
+TAG_CHARS_MAX: Final = 256  # of a key and of a value
+JSON_DEPTH_MAX: Final = 64  # far below the interpreter's recursion limit
+BODY_BYTES_MAX: Final = 1 << 20
+BATCH_BYTES_MAX: Final = 32 << 20
+BATCH_SAGAS_MAX: Final = 10_000
+REASON_CHARS_MAX: Final = 1_000  # what an operator may say about a move
+IDEMPOTENCY_KEY_CHARS_MAX: Final = 256
+
+# Defaults of a definition.
+TIMEOUT_S: Final = 30.0  # one attempt
+SAGA_TIMEOUT_S: Final = 300.0
+RETRIES: Final = 3  # after the first attempt, and operators' retries of a saga
+COMPENSATION_RETRIES: Final = 10  # an undo is worth more patience than a deed
+RETRY_INITIAL_S: Final = 1.0
+RETRY_MULTIPLIER: Final = 2.0
+RETRY_INTERVAL_S_MAX: Final = 60.0
+RETRY_MULTIPLIER_MAX: Final = 100.0
+
+# Calls.
+REPLY_BYTES_MAX: Final = 1 << 20  # a longer reply is broken: its outcome is unknown
+ERROR_CHARS_MAX: Final = 1_000  # of a service's error that is kept in the history
+PAYLOAD_BYTES_MAX: Final = 1 << 20  # of a payload after its references were filled in
+SERVICE_CONCURRENCY: Final = 64  # attempts in flight at one service
+SERVICE_QUEUE_MAX: Final = 1_000_000  # attempts that wait at one gateway; each live step can be one
+LATE_REPLY_S: Final = 60.0  # an answer after its timeout is still recorded for so long
+RETRY_AFTER_S_MAX: Final = 3600.0  # a service cannot park a saga for longer than an hour at a time
+
+# Actors.
+MAILBOX_MAX: Final = 1_024  # messages that wait in one saga's mailbox, control messages not counted
+REGISTRY_MAILBOX_MAX: Final = 100_000  # wishes that wait for the registry: ten full batches
+LIVE_SAGAS_MAX: Final = 1_000_000  # admission stops here, with 503, before memory does
+RESTARTS_MAX: Final = 3  # of one saga's actor within RESTART_PERIOD_S; then it is held
+RESTART_PERIOD_S: Final = 60.0
+RECOVERED_CALLS_PER_S: Final = 500.0  # for each service after a start: no stampede
+
+# Journal.
+FRAME_BYTES_MAX: Final = 256 << 20  # one group commit; bounds what a damaged length can claim
+COMMIT_BYTES_TARGET: Final = 1 << 20  # a group commit stops collecting here
+PENDING_BYTES_MAX: Final = 64 << 20  # waits for its group commit; appenders beyond it wait
+SEGMENT_BYTES: Final = 16 << 20
+SNAPSHOT_EVERY_BYTES: Final = 64 << 20  # of journal between two snapshots
+DISK_RESERVE_BYTES: Final = 64 << 20  # new sagas are refused when less is free
+
+# The HTTP edge (specification, section 9).
+HEADERS_BYTES_MAX: Final = 16 << 10
+HEADERS_S_MAX: Final = 5.0
+BODY_S_MAX: Final = 30.0
+CONNECTIONS_MAX: Final = 10_000
+CONNECTIONS_PER_CLIENT_MAX: Final = 1_000
+WRITE_STALL_S_MAX: Final = 30.0  # a client that does not read is cut
+GRACE_S: Final = 30.0  # for running attempts at SIGTERM
+WAIT_S_MAX: Final = 60.0  # of Prefer: wait
+PAGE_DEFAULT: Final = 50
+PAGE_MAX: Final = 500
+STREAM_BUFFER_EVENTS_MAX: Final = (
+    1_000  # of one event-stream client; beyond it, it is told to resume
+)

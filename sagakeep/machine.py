@@ -1,0 +1,350 @@
+"""The machine: what a message means for a saga. Three pure functions and one table.
+
+    decide(state, message, now)  -> Decision(events, state)    may this happen, and which facts follow
+    evolve(state, event, at)     -> state                      the fold        (sagakeep.transitions)
+    outstanding(state)           -> effects                    what to do      (sagakeep.effects)
+
+A decision has two parts. First the message's own news: an attempt ended so, an operator wishes so. Then
+whatever follows from the new state (sagakeep.course): steps start, the saga completes, turns around, or
+stands still. All events of a decision are durable together or not at all.
+
+A wish that the status does not allow raises MoveRefused and changes nothing. News is never refused: a reply
+that is not outstanding is recorded as a LateReply and changes nothing.
+
+                          .-------------------- retry --------------------.
+                          v                                               |
+    created -> running --------> completed --------.                      |
+                 |  ^  `--> failed --retry-> retrying -> running          |
+                 |  |         |                    compensate (late refund)
+                 |  |         v                    v                      |
+                 `------> compensating <-----------'----> compensated ----'
+                              ^   `--> compensation_failed
+                              `---------- retry -----'
+
+Pure: no trio, no clock, no random, no logging, no I/O. Chance comes in with the message (`draw`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from msgspec.structs import replace
+
+from sagakeep import events as e
+from sagakeep import messages as m
+from sagakeep.backoff import next_attempt_at
+from sagakeep.changes import known_after
+from sagakeep.course import Events, follow, give_up, must_stop, settle_waiting
+from sagakeep.definition import StepKind
+from sagakeep.errors import MoveRefused, SagaNotFound, UnknownStep
+from sagakeep.service import AttemptResult, Outcome
+from sagakeep.state import (
+    FINAL,
+    HELD,
+    SagaState,
+    SagaStatus,
+    StepStatus,
+    compensation_in_flight,
+    pivot_is_done,
+)
+from sagakeep.transitions import birth, evolve
+
+
+class Decision(NamedTuple):
+    """The events, and the state that their fold gives."""
+
+    events: list[e.AnyEvent]
+    state: SagaState
+
+
+def create(wish: m.Create, now_utc_s: float) -> Decision:
+    """Begin a saga: its creation and first starts are one decision."""
+    created = e.SagaCreated(
+        definition=wish.definition,
+        by=wish.by,
+        idempotency_key=wish.idempotency_key,
+        body_digest=wish.body_digest,
+        traceparent=wish.traceparent,
+    )
+    return _carry_on([created], birth(wish.saga_id, created, now_utc_s), now_utc_s)
+
+
+def decide(state: SagaState, message: m.Message, now_utc_s: float) -> Decision:
+    """Say what a message leads to.
+
+    Raises MoveRefused or UnknownStep for a wish that may not be, SagaNotFound for one to a deleted saga.
+    """
+    if state.deleted:
+        return _ignore(state, message)
+    events: list[e.AnyEvent] = []
+    for event in _REACTIONS[type(message)](state, message, now_utc_s):
+        events.append(event)
+        state = evolve(state, event, now_utc_s)
+    return _carry_on(events, state, now_utc_s)
+
+
+def _ignore(state: SagaState, message: m.Message) -> Decision:
+    """A deleted saga takes no wishes, and has no use for news."""
+    if isinstance(message, m.Compensate | m.Retry | m.Delete):
+        raise SagaNotFound(state.id)
+    return Decision([], state)
+
+
+def _carry_on(events: list[e.AnyEvent], state: SagaState, now_utc_s: float) -> Decision:
+    while following := follow(state, now_utc_s):
+        for event in following:
+            events.append(event)
+            state = evolve(state, event, now_utc_s)
+        if _STARTS.issuperset(map(type, following)):
+            break  # what starts has to end before anything else follows
+    return Decision(events, state)
+
+
+_STARTS: Final = frozenset({e.StepStarted, e.CompensationStarted})
+
+
+# Wishes
+
+
+def allowed_moves(state: SagaState) -> tuple[str, ...]:
+    """The wishes that the saga's status allows, for people."""
+    moves = []
+    if state.status in _COMPENSABLE and not pivot_is_done(state):
+        moves.append("compensate")
+    if state.status in _RETRIABLE and state.retry_count < state.definition.retries_max:
+        moves.append("retry")
+    if state.status in FINAL | HELD:
+        moves.append("delete")
+    return tuple(moves)
+
+
+_COMPENSABLE: Final = frozenset(
+    {
+        SagaStatus.CREATED,
+        SagaStatus.RUNNING,
+        SagaStatus.FAILED,
+        SagaStatus.RETRYING,
+        SagaStatus.COMPLETED,
+    }
+)
+_RETRIABLE: Final = frozenset(
+    {SagaStatus.FAILED, SagaStatus.COMPENSATION_FAILED, SagaStatus.COMPENSATED}
+)
+
+
+def _refuse(state: SagaState, move: str, why: str) -> MoveRefused:
+    return MoveRefused(state.id, state.status, move, why, allowed_moves(state))
+
+
+def _compensate(state: SagaState, wish: m.Compensate, now_utc_s: float) -> Events:
+    if wish.step_id and wish.step_id not in state.steps:
+        raise UnknownStep(state.id, wish.step_id, tuple(state.steps))
+    if state.status in (SagaStatus.COMPENSATING, SagaStatus.COMPENSATED):
+        return ()
+    if pivot_is_done(state):
+        raise _refuse(state, "compensate", "its pivot is done")
+    if state.status not in _COMPENSABLE:
+        raise _refuse(state, "compensate", f"it is {state.status}")
+    return (e.SagaCompensating("request", wish.step_id, wish.by, wish.note),)
+
+
+def _retry(state: SagaState, wish: m.Retry, now_utc_s: float) -> Events:
+    if state.status not in _RETRIABLE:
+        raise _refuse(state, "retry", f"it is {state.status}")
+    if state.retry_count >= state.definition.retries_max:
+        why = f"it was retried {state.retry_count} times, its maxRetries"
+        raise _refuse(state, "retry", why)
+    return (e.SagaRetry(wish.by, wish.note),)
+
+
+def _delete(state: SagaState, wish: m.Delete, now_utc_s: float) -> Events:
+    if state.status not in FINAL | HELD:
+        raise _refuse(state, "delete", f"it is {state.status}")
+    return (e.SagaDeleted(wish.by, wish.note),)
+
+
+# News
+
+
+def _wake(state: SagaState, news: m.Wake, now_utc_s: float) -> Events:
+    return ()
+
+
+def _restarted(state: SagaState, news: m.Restarted, now_utc_s: float) -> Events:
+    return (e.ActorRestarted(news.error),)
+
+
+def _hold(state: SagaState, news: m.Hold, now_utc_s: float) -> Events:
+    """Stand still as failed or compensation_failed; what is out may have happened."""
+    restarted = e.ActorRestarted(news.error)
+    settled: list[e.AnyEvent] = [
+        give_up(state, step_id, _in_doubt(state, step_id), news.error)
+        for step_id, step in state.steps.items()
+        if step.status is StepStatus.RUNNING
+    ]
+    settled += settle_waiting(state)
+    if state.status is SagaStatus.RUNNING:
+        return (restarted, *settled, e.SagaFailed(news.error))
+    if state.status is SagaStatus.COMPENSATING:
+        return (restarted, *settled, _undo_held(state, news.error))
+    return (restarted,)
+
+
+def _in_doubt(state: SagaState, step_id: str) -> Outcome:
+    """What is known of an attempt that nobody heard of again."""
+    is_harmless = state.step(step_id).kind is StepKind.READ_ONLY
+    return Outcome.NOT_DONE if is_harmless else Outcome.UNKNOWN
+
+
+def _undo_held(state: SagaState, error: str) -> e.CompensationFailed:
+    for step_id, step in state.steps.items():
+        if step.status is StepStatus.COMPENSATING:
+            call = step.compensation
+            waits = call.outcome if call.retry_at_utc_s else None
+            return e.CompensationFailed(step_id, call.attempt, waits or Outcome.UNKNOWN, error)
+    return e.CompensationFailed("", 0, Outcome.NOT_DONE, error)
+
+
+def _attempt_ended(state: SagaState, news: m.AttemptEnded, now_utc_s: float) -> Events:
+    if news.late or not _is_awaited(state, news):
+        result = news.result
+        return (
+            e.LateReply(
+                news.step_id,
+                news.phase,
+                news.epoch,
+                news.attempt,
+                result.outcome,
+                result.result,
+                result.error,
+                result.latency_s,
+            ),
+        )
+    if news.phase == "action":
+        return _action_ended(state, news, now_utc_s)
+    if news.phase == "compensation":
+        return _compensation_ended(state, news, now_utc_s)
+    return _probe_ended(state, news, now_utc_s)
+
+
+def _is_awaited(state: SagaState, news: m.AttemptEnded) -> bool:
+    """Is this attempt outstanding? The same question as `outstanding`, for one call."""
+    step = state.steps[news.step_id]
+    if state.status not in (SagaStatus.RUNNING, SagaStatus.COMPENSATING):
+        return False
+    if news.phase == "action":
+        awaited, call = step.status is StepStatus.RUNNING, step.action
+    elif news.phase == "compensation":
+        awaited, call = compensation_in_flight(step), step.compensation
+    else:
+        return step.probing and (news.epoch, news.attempt) == (step.action.epoch, step.probes + 1)
+    return awaited and (news.epoch, news.attempt) == (call.epoch, call.attempt)
+
+
+def _action_ended(state: SagaState, news: m.AttemptEnded, now_utc_s: float) -> Events:
+    spec, call, result = state.step(news.step_id), state.steps[news.step_id].action, news.result
+    if result.outcome is Outcome.DONE:
+        return (e.StepCompleted(news.step_id, news.attempt, result.result, result.latency_s),)
+    outcome = Outcome.NOT_DONE if spec.kind is StepKind.READ_ONLY else _learned(news)
+    if not _is_permanent(result) and not must_stop(state, now_utc_s):
+        endless = spec.kind is StepKind.RETRIABLE or pivot_is_done(state)
+        at = next_attempt_at(
+            spec.retry,
+            attempts=call.attempt - call.attempts_base,
+            retries_max=None if endless else spec.retries_max,
+            first_at_utc_s=call.started_at_utc_s,
+            now_utc_s=now_utc_s,
+            draw=news.draw,
+            retry_after_s=result.retry_after_s,
+        )
+        if at is not None:
+            error, latency_s = result.error, result.latency_s
+            return (e.StepRetry(news.step_id, news.attempt, outcome, error, at, latency_s),)
+    known = known_after(call, outcome)
+    return (give_up(state, news.step_id, known, result.error, result.latency_s),)
+
+
+def _learned(news: m.AttemptEnded) -> Outcome:
+    """What an attempt tells of its call. When it was made again, its first making may still have happened."""
+    outcome = news.result.outcome
+    return Outcome.UNKNOWN if news.repeated and outcome is Outcome.NOT_DONE else outcome
+
+
+def _is_permanent(result: AttemptResult) -> bool:
+    return result.permanent and result.outcome is Outcome.NOT_DONE
+
+
+def _compensation_ended(state: SagaState, news: m.AttemptEnded, now_utc_s: float) -> Events:
+    step_id, attempt, result = news.step_id, news.attempt, news.result
+    spec, call = state.step(step_id), state.steps[step_id].compensation
+    if result.outcome is Outcome.DONE:
+        return (e.StepCompensated(step_id, attempt, result.result, result.latency_s),)
+    outcome = _learned(news)
+    if not _is_permanent(result):
+        at = next_attempt_at(
+            replace(spec.retry, elapsed_s_max=None),  # an undo is not given up for its age
+            attempts=call.attempt - call.attempts_base,
+            retries_max=spec.compensation_retries_max,
+            first_at_utc_s=call.started_at_utc_s,
+            now_utc_s=now_utc_s,
+            draw=news.draw,
+            retry_after_s=result.retry_after_s,
+        )
+        if at is not None:
+            error, latency_s = result.error, result.latency_s
+            return (e.CompensationRetry(step_id, attempt, outcome, error, at, latency_s),)
+    known = known_after(call, outcome)
+    kind = e.CompensationExhausted if _others_in_flight(state, step_id) else e.CompensationFailed
+    return (kind(step_id, attempt, known, result.error, result.latency_s),)
+
+
+def _others_in_flight(state: SagaState, step_id: str) -> bool:
+    return any(
+        compensation_in_flight(step) for name, step in state.steps.items() if name != step_id
+    )
+
+
+def _probe_ended(state: SagaState, news: m.AttemptEnded, now_utc_s: float) -> Events:
+    step_id, attempt = news.step_id, news.attempt
+    spec, step, result = state.step(step_id), state.steps[step_id], news.result
+    outcome, body, error = _answer_of_probe(result)
+    probed = e.StepProbed(step_id, attempt, outcome, body, error, 0.0, result.latency_s)
+    if outcome is Outcome.DONE:
+        return (probed, e.StepCompleted(step_id, step.action.attempt, body))
+    if outcome is Outcome.NOT_DONE or _is_permanent(result):
+        return (probed,)
+    at = next_attempt_at(
+        replace(spec.retry, elapsed_s_max=None),
+        attempts=attempt - step.probes_base,
+        retries_max=spec.retries_max,
+        first_at_utc_s=step.action.started_at_utc_s,
+        now_utc_s=now_utc_s,
+        draw=news.draw,
+        retry_after_s=result.retry_after_s,
+    )
+    return (e.StepProbed(step_id, attempt, outcome, None, error, at or 0.0, result.latency_s),)
+
+
+def _answer_of_probe(result: AttemptResult) -> tuple[Outcome, object, str]:
+    """Read `{"outcome": "done"|"not_done", "result"}`; anything else says nothing."""
+    if result.outcome is not Outcome.DONE:
+        return Outcome.UNKNOWN, None, result.error
+    match result.result:
+        case {"outcome": "done", **rest}:
+            return Outcome.DONE, rest.get("result"), ""
+        case {"outcome": "not_done"}:
+            return Outcome.NOT_DONE, None, ""
+        case _:
+            return Outcome.UNKNOWN, None, "the probe did not answer with an outcome"
+
+
+_REACTIONS: Final[dict[type[m.Message], Callable[[SagaState, Any, float], Events]]] = {
+    m.AttemptEnded: _attempt_ended,
+    m.Wake: _wake,
+    m.Compensate: _compensate,
+    m.Retry: _retry,
+    m.Delete: _delete,
+    m.Restarted: _restarted,
+    m.Hold: _hold,
+}

@@ -1,0 +1,321 @@
+"""The orchestrator: the composition root, and the Python API. The HTTP layer uses this and nothing else.
+
+async with open_orchestrator("./data", {"payment": Payment()}) as sagas:
+    started = await sagas.start(parse_definition(document, sagas.services))
+    saga = await sagas.wait(started.saga.id, timeout_s=10)
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, NamedTuple, cast
+
+import trio
+
+from sagakeep import limits
+from sagakeep.actors.committed import Statistics
+from sagakeep.actors.engine import Engine, Ports
+from sagakeep.actors.gateway import ServiceSpec
+from sagakeep.actors.health import Check
+from sagakeep.actors.read_model import BadCursor, SagaQuery
+from sagakeep.actors.recovery import RecoverySummary
+from sagakeep.actors.registry import Chosen, Deliver
+from sagakeep.actors.stream import StreamLagged, watch_records
+from sagakeep.definition import SagaDefinition
+from sagakeep.errors import SagakeepError, SagaNotFound, Unavailable
+from sagakeep.events import Record
+from sagakeep.messages import Compensate, Create, Delete, Message, Retry, Started
+from sagakeep.runtime.journal_files import JournalStatistics, open_journal
+from sagakeep.runtime.mailbox import FailureOnly, Reply
+from sagakeep.state import MOVING, SagaState
+
+__all__ = [
+    "BadCursor",
+    "Check",
+    "Orchestrator",
+    "SagaPage",
+    "SagaQuery",
+    "ServiceSpec",
+    "Started",
+    "Statistics",
+    "StreamLagged",
+    "open_orchestrator",
+]
+
+_log = logging.getLogger(__name__)
+
+
+BEGINNINGS_BETWEEN_CHECKPOINTS: Final = 256
+
+
+class SagaPage(NamedTuple):
+    """Sagas, newest first; `next_cursor` is "" on the last page."""
+
+    sagas: list[SagaState]
+    next_cursor: str
+
+
+class Orchestrator:
+    """Sagas on one directory. Every method but `statistics`, `health` and `metrics` may wait.
+
+    What changes a saga is durable when it returns. While recovery lasts those methods raise Unavailable;
+    `wait_recovered` waits for its end.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @property
+    def stopping(self) -> trio.Event:
+        """Set when the process stops; what streams should end then."""
+        return self._engine.stopping
+
+    @property
+    def recovery(self) -> RecoverySummary | None:
+        """What recovery did, None while it lasts."""
+        return self._engine.recovery
+
+    @property
+    def services(self) -> Collection[str]:
+        """The names that a definition may use."""
+        return self._engine.gateways.keys()
+
+    async def wait_recovered(self) -> None:
+        """Wait until every live saga of the directory runs again."""
+        await self._engine.recovered.wait()
+
+    # Sagas
+
+    async def start(
+        self,
+        definition: SagaDefinition,
+        *,
+        by: str = "",
+        idempotency_key: str = "",
+        body_digest: bytes = b"",
+        traceparent: str = "",
+    ) -> Started:
+        """Begin a saga; it is durable, and its first step under way, when this returns.
+
+        Raises SagaExists, IdempotencyKeyReused or Unavailable.
+        """
+        reply = self._begin(definition, by, idempotency_key, body_digest, traceparent)
+        return cast(Started, await reply.wait())
+
+    async def start_many(
+        self, definitions: Sequence[SagaDefinition], *, by: str = ""
+    ) -> list[SagaState | SagakeepError]:
+        """Begin many sagas, of which each succeeds or fails for itself; the answers are in their order.
+
+        Of two with the same id the first is begun.
+        """
+        replies: list[Reply | SagakeepError] = []
+        for count, definition in enumerate(definitions, start=1):
+            try:
+                replies.append(self._begin(definition, by))
+            except SagakeepError as error:
+                replies.append(error)
+            if count % BEGINNINGS_BETWEEN_CHECKPOINTS == 0:
+                await trio.lowlevel.checkpoint()
+        return [await _saga_or_error(reply) for reply in replies]
+
+    def _begin(
+        self,
+        definition: SagaDefinition,
+        by: str,
+        idempotency_key: str = "",
+        body_digest: bytes = b"",
+        traceparent: str = "",
+        saga_id: str = "",
+        reply: Reply | None = None,
+    ) -> Reply:
+        self._check_admission()
+        saga_id = saga_id or definition.id or self._engine.ids.next()
+        wish = Create(saga_id, definition, by, idempotency_key, body_digest, traceparent)
+        is_chosen = bool(definition.id or idempotency_key)
+        message = Chosen(wish) if is_chosen else wish
+        return self._engine.registry.mailbox.ask_nowait(message, reply)
+
+    async def describe(self, saga_id: str) -> SagaState:
+        """The saga as it is durable. Raises SagaNotFound."""
+        self._check_recovered()
+        live = self._engine.committed.live.get(saga_id)
+        if live is not None:
+            return live[0]
+        return await self._engine.history.state(await self._last_position(saga_id))
+
+    async def wait(self, saga_id: str, timeout_s: float) -> SagaState:
+        """The saga once it stands still (final, failed or compensation_failed), or when the time is up."""
+        self._check_recovered()
+        live = self._engine.committed.live.get(saga_id)
+        if live is None:
+            return await self.describe(saga_id)
+        if live[0].status not in MOVING:
+            return live[0]
+        reply, forget = self._engine.committed.when_still(saga_id)
+        timer = self._engine.timers.set_after(timeout_s, lambda: reply.send(None))
+        try:
+            still = await reply.wait()
+        finally:
+            timer.drop()
+            forget()
+        return await self.describe(saga_id) if still is None else cast(SagaState, still)
+
+    async def run(self, definition: SagaDefinition, timeout_s: float, *, by: str = "") -> SagaState:
+        """Begin a saga and return it once it stands still, or when the time is up.
+
+        As `start` and then `wait`. Raises SagaExists or Unavailable.
+        """
+        saga_id = definition.id or self._engine.ids.next()
+        still, forget = self._engine.committed.when_still(saga_id)
+        timer = self._engine.timers.set_after(timeout_s, lambda: still.send(None))
+        try:
+            self._begin(definition, by, saga_id=saga_id, reply=FailureOnly(still))
+            state = await still.wait()
+        finally:
+            timer.drop()
+            forget()
+        return await self.describe(saga_id) if state is None else cast(SagaState, state)
+
+    async def list(self, query: SagaQuery) -> SagaPage:
+        """The sagas that match, newest first, with all that was acknowledged. Raises BadCursor."""
+        self._check_recovered()
+        page = await self._engine.read_model.list(query)
+        live = self._engine.committed.live
+        states = {row.saga_id: live[row.saga_id][0] for row in page.rows if row.saga_id in live}
+        finished = [(row.frame, row.offset) for row in page.rows if row.saga_id not in states]
+        states |= {state.id: state for state in await self._engine.history.states(finished)}
+        return SagaPage([states[row.saga_id] for row in page.rows], page.next_cursor)
+
+    async def compensate(
+        self, saga_id: str, *, step_id: str = "", by: str = "", note: str = ""
+    ) -> SagaState:
+        """Undo a saga, or one step and what depends on it. Raises MoveRefused, UnknownStep, SagaNotFound."""
+        return await self._ask(saga_id, Compensate(step_id, by, note))
+
+    async def retry(self, saga_id: str, *, by: str = "", note: str = "") -> SagaState:
+        """Let a saga go on that stands still, or do undone steps again. Raises MoveRefused, SagaNotFound."""
+        return await self._ask(saga_id, Retry(by, note))
+
+    async def delete(self, saga_id: str, *, by: str = "", note: str = "") -> None:
+        """Remove a saga that stands still from every list. Raises MoveRefused, SagaNotFound."""
+        await self._ask(saga_id, Delete(by, note))
+
+    # History
+
+    async def events(
+        self, saga_id: str, *, after: int = 0, limit: int = limits.PAGE_DEFAULT
+    ) -> Sequence[Record]:
+        """The saga's records with events numbered above `after`: at least `limit` events, or all there are."""
+        records = await self._engine.history.records(await self._last_position(saga_id), after)
+        taken = 0
+        for count, record in enumerate(records, start=1):
+            taken += len(record.events)
+            if taken >= limit:
+                return records[:count]
+        return records
+
+    @asynccontextmanager
+    async def watch(self, saga_id: str, *, after: int = 0) -> AsyncIterator[AsyncIterator[Record]]:
+        """Every record with events numbered above `after`, in order and without a gap: what is there, then what
+        comes. Ends when the saga is final or the orchestrator stops; raises StreamLagged to a slow reader."""
+        async with watch_records(
+            self._engine.committed,
+            self._engine.history,
+            self._last_position,
+            saga_id,
+            after,
+        ) as records:
+            yield records
+
+    # The process
+
+    def statistics(self) -> Statistics:
+        """Counts of the sagas that exist."""
+        return self._engine.committed.counters.statistics()
+
+    def journal_statistics(self) -> JournalStatistics:
+        """What was written since the start."""
+        return self._engine.files.statistics()
+
+    def health(self) -> dict[str, Check]:
+        """What works and what does not: journal, registry, recovery, disk, capacity."""
+        return self._engine.health.checks(self._engine.recovered.is_set(), self.stopping.is_set())
+
+    def metrics(self) -> bytes:
+        """Everything counted, in Prometheus' text format."""
+        return self._engine.numbers.text()
+
+    async def _ask(self, saga_id: str, message: Message) -> SagaState:
+        self._check_recovered()
+        return cast(SagaState, await self._engine.registry.mailbox.ask(Deliver(saga_id, message)))
+
+    async def _last_position(self, saga_id: str) -> tuple[int, int]:
+        self._check_recovered()
+        live = self._engine.committed.live.get(saga_id)
+        if live is not None:
+            return live[1]
+        row = await self._engine.read_model.find(saga_id)
+        if row is None or row.deleted:
+            raise SagaNotFound(saga_id)
+        return row.frame, row.offset
+
+    def _check_recovered(self) -> None:
+        if not self._engine.recovered.is_set():
+            raise Unavailable("recovering: the sagas of the last run are being taken up again")
+
+    def _check_admission(self) -> None:
+        self._check_recovered()
+        if self._engine.stopping.is_set():
+            raise Unavailable("stopping: no new saga is taken", retry_after_s=5)
+        self._engine.health.check_admission()
+
+    async def drain(self, grace_s: float) -> None:
+        """Take no new saga, begin no attempt, let those in flight end for at most `grace_s`, and stop."""
+        await self._engine.drain(grace_s)
+
+
+async def _saga_or_error(reply: Reply | SagakeepError) -> SagaState | SagakeepError:
+    if isinstance(reply, SagakeepError):
+        return reply
+    try:
+        return cast(Started, await reply.wait()).saga
+    except SagakeepError as error:
+        return error
+
+
+@asynccontextmanager
+async def open_orchestrator(
+    directory: str, services: Mapping[str, object], ports: Ports | None = None
+) -> AsyncIterator[Orchestrator]:
+    """Open a directory, recover what is in it, and run it until the block is left.
+
+    `services` maps names to Python objects (see `sagakeep.service`) or to ServiceSpec. Raises JournalLocked,
+    JournalCorrupt or JournalError when the directory cannot be used.
+    """
+    async with opening_orchestrator(directory, services, ports) as orchestrator:
+        await orchestrator.wait_recovered()
+        yield orchestrator
+
+
+@asynccontextmanager
+async def opening_orchestrator(
+    directory: str, services: Mapping[str, object], ports: Ports | None = None
+) -> AsyncIterator[Orchestrator]:
+    """As `open_orchestrator`, but the block is entered while recovery still runs."""
+    ports = ports or Ports()
+    opened = await ports.run_blocking(
+        lambda: open_journal(ports.disk, directory, now_ns=int(ports.wall() * 1e9))
+    )
+    engine = Engine(opened, directory, services, ports)
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(engine.run)
+            try:
+                yield Orchestrator(engine)
+            finally:
+                engine.stopping.set()
+    finally:
+        await engine.close()

@@ -1,0 +1,145 @@
+"""The types of what people are shown: JSON objects, camelCase, times in RFC 3339.
+
+`sagakeep.view` makes these values and `sagakeep.http.schema` publishes the types, so that the
+document cannot say anything else than what is sent. They are dicts at run time. Times are UTC with
+`Z` and microseconds; durations are seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypedDict
+
+from msgspec import Meta
+
+from sagakeep.definition import InDoubt, OnFailure, StepKind
+from sagakeep.service import Outcome
+from sagakeep.state import SagaStatus, StepStatus
+
+Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+Shown = Annotated[object, Meta(description="Any JSON value; what is `sensitive` is redacted.")]
+Cursor = Annotated[
+    str | None, Meta(description="Give it back as `cursor` for what follows; null at the end.")
+]
+
+
+class RetryView(TypedDict):
+    """The backoff of a step's attempts, in seconds."""
+
+    initialInterval: float
+    multiplier: float
+    maxInterval: float
+    maxElapsed: float | None
+
+
+class StepDefinitionView(TypedDict):
+    """A step as it was defined, every default written out."""
+
+    id: str
+    service: str
+    action: str
+    compensation: str
+    payload: Shown
+    maxRetries: int
+    timeout: float
+    compensationMaxRetries: int
+    compensationPayload: Shown
+    dependsOn: list[str]
+    kind: StepKind
+    inDoubt: InDoubt
+    probe: str
+    retry: RetryView
+    sensitive: list[str]
+
+
+class StepView(StepDefinitionView):
+    """A step as it was defined, and how it stands.
+
+    `retryCount` counts the attempts after the first, of the compensation once that has begun.
+    `outcome` is what is known of the action.
+    """
+
+    status: StepStatus
+    retryCount: int
+    result: Shown
+    error: str
+    outcome: Outcome | None
+    nextAttemptAt: Time | None
+
+
+class SagaDefinitionView(TypedDict):
+    """A saga as it was posted, every default written out."""
+
+    id: str
+    name: str
+    steps: list[StepDefinitionView]
+    timeout: float
+    maxRetries: int
+    onFailure: OnFailure
+    tags: dict[str, str]
+
+
+class SagaView(TypedDict):
+    """A saga as it was defined, and how it stands."""
+
+    id: str
+    name: str
+    status: SagaStatus
+    currentStep: str
+    completedSteps: list[str]
+    failedSteps: list[str]
+    retryCount: int
+    maxRetries: int
+    timeout: float
+    onFailure: OnFailure
+    tags: dict[str, str]
+    reason: str
+    error: str
+    createdAt: Time
+    updatedAt: Time
+    deadline: Time | None
+    steps: list[StepView]
+
+
+class Progress(TypedDict):
+    """How many steps are done, and not undone, of how many."""
+
+    done: int
+    total: int
+
+
+class StatusView(TypedDict):
+    """A saga in short. `waitingFor` is for people."""
+
+    id: str
+    status: SagaStatus
+    currentStep: str
+    progress: Progress
+    nextAttemptAt: Time | None
+    waitingFor: str
+
+
+class EventView(TypedDict):
+    """One durable fact about a saga. `seq` counts from 1 within the saga."""
+
+    id: str
+    sagaID: str
+    stepID: str
+    type: str
+    status: Literal["success", "retry", "error", "info"]
+    payload: dict[str, Shown]
+    timestamp: Time
+    error: str
+    seq: int
+
+
+class StatsView(TypedDict):
+    """How all sagas fare; `successRate` from 0 to 1, `averageDuration` in seconds of completed ones."""
+
+    totalSagas: int
+    runningSagas: int
+    completedSagas: int
+    failedSagas: int
+    compensatedSagas: int
+    successRate: float
+    averageDuration: float
+    byStatus: dict[SagaStatus, int]

@@ -1,0 +1,202 @@
+"""Mailboxes: how actors are told and asked.
+
+A mailbox has one reader, its actor, and two lanes, both in order of arrival. The actor either is a task, which
+waits in `receive`, or is told by `arrived` and takes with `take_nowait`:
+
+    ordinary   bounded; `tell_nowait` and `ask` raise MailboxFull beyond it
+    control    what the actor itself has called for (outcomes, timers); bounded by what is outstanding,
+               so it is never refused; it is read first
+
+An ask gets exactly one answer: a value, an error, or MailboxClosed when the actor ends without one. Nobody is
+left waiting for an actor that is gone.
+
+`receive` does not yield to other tasks while messages are there; a reader that handles messages without
+awaiting anything else is bounded by what the mailbox holds.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import outcome
+import trio
+
+from sagakeep.errors import SagakeepError, Unavailable
+
+M = TypeVar("M")
+T = TypeVar("T")
+
+
+class MailboxFull(Unavailable):
+    """The actor has too much to do already; nothing was queued, try again later."""
+
+
+class MailboxClosed(SagakeepError):
+    """The actor ended before it answered; whether it handled the message is unknown."""
+
+
+class Reply:
+    """The one answer to an ask. The first answer counts, later ones are ignored."""
+
+    __slots__ = ("_answer", "_task")
+
+    def __init__(self) -> None:
+        self._answer: outcome.Outcome[object] | None = None
+        self._task: trio.lowlevel.Task | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        return self._answer is not None
+
+    def send(self, value: object) -> None:
+        self._settle(outcome.Value(value))
+
+    def fail(self, error: Exception) -> None:
+        self._settle(outcome.Error(error))
+
+    def _settle(self, answer: outcome.Outcome[object]) -> None:
+        if self._answer is None:
+            self._answer = answer
+            if self._task is not None:
+                trio.lowlevel.reschedule(self._task)
+
+    async def wait(self) -> object:
+        """Wait for the answer; raise it when it is an error. May be awaited once."""
+        if self._answer is None:
+            self._task = trio.lowlevel.current_task()
+
+            def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
+                self._task = None
+                return trio.lowlevel.Abort.SUCCEEDED
+
+            await trio.lowlevel.wait_task_rescheduled(abort)
+            self._task = None
+        assert self._answer is not None
+        return self._answer.unwrap()
+
+
+class FailureOnly(Reply):
+    """Passes errors on to another reply, and nothing else: for who waits for something that comes later."""
+
+    __slots__ = ("_other",)
+
+    def __init__(self, other: Reply) -> None:
+        super().__init__()
+        self._other = other
+
+    def _settle(self, answer: outcome.Outcome[object]) -> None:
+        if self._answer is None and isinstance(answer, outcome.Error):
+            self._other._settle(answer)
+        super()._settle(answer)
+
+
+class Envelope(Generic[M]):
+    """A message, and where its answer goes, if anybody waits for one."""
+
+    __slots__ = ("_reply", "message")
+
+    def __init__(self, message: M, reply: Reply | None = None) -> None:
+        self.message = message
+        self._reply = reply
+
+    def around(self, message: T) -> Envelope[T]:
+        """Another message whose answer goes to the same place."""
+        return Envelope(message, self._reply)
+
+    def reply(self, value: object) -> None:
+        if self._reply is not None:
+            self._reply.send(value)
+
+    def fail(self, error: Exception) -> None:
+        if self._reply is not None:
+            self._reply.fail(error)
+
+    def abandon(self) -> None:
+        """Answer with MailboxClosed, unless it was answered."""
+        if self._reply is not None and not self._reply.is_settled:
+            self._reply.fail(MailboxClosed("the actor ended before it answered"))
+
+
+class Mailbox(Generic[M]):
+    """Two lanes and one reader.
+
+    `bound` is the most ordinary messages that may wait; `arrived` is called for each message that comes.
+    """
+
+    __slots__ = ("_arrived", "_bound", "_closed", "_control", "_ordinary", "_reader")
+
+    def __init__(self, bound: int, arrived: Callable[[], None] | None = None) -> None:
+        self._bound = bound
+        self._arrived = arrived or self._wake_reader
+        self._control: deque[Envelope[M]] = deque()
+        self._ordinary: deque[Envelope[M]] = deque()
+        self._reader: trio.lowlevel.Task | None = None
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._control) + len(self._ordinary)
+
+    def tell_nowait(self, message: M) -> None:
+        """Queue a message. Raises MailboxFull or MailboxClosed."""
+        self.forward(Envelope(message))
+
+    def tell_control(self, message: M) -> bool:
+        """Queue what the actor has called for; False, and nothing queued, once the mailbox is closed."""
+        if self._closed:
+            return False
+        self._control.append(Envelope(message))
+        self._arrived()
+        return True
+
+    def ask_nowait(self, message: M, reply: Reply | None = None) -> Reply:
+        """Queue a message whose answer can be waited for later. Raises MailboxFull or MailboxClosed."""
+        reply = reply or Reply()
+        self.forward(Envelope(message, reply))
+        return reply
+
+    async def ask(self, message: M) -> object:
+        """Queue a message and wait for its answer. Raises what the actor answers, MailboxFull, MailboxClosed."""
+        return await self.ask_nowait(message).wait()
+
+    def forward(self, envelope: Envelope[M]) -> None:
+        """Queue somebody else's envelope. Raises MailboxFull or MailboxClosed."""
+        if self._closed:
+            raise MailboxClosed("the actor has ended")
+        if len(self._ordinary) >= self._bound:
+            raise MailboxFull(f"{self._bound} messages wait already")
+        self._ordinary.append(envelope)
+        self._arrived()
+
+    def take_nowait(self) -> Envelope[M] | None:
+        """Take the next message, control first; None when there is none."""
+        lane = self._control or self._ordinary
+        return lane.popleft() if lane else None
+
+    async def receive(self) -> Envelope[M]:
+        """Take the next message, control first; waits for one."""
+        if not self._control and not self._ordinary:
+            assert self._reader is None, "a mailbox has one reader"
+            self._reader = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._abort)
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        return (self._control or self._ordinary).popleft()
+
+    def close(self) -> None:
+        """Refuse what comes, and answer what waits with MailboxClosed."""
+        self._closed = True
+        for envelope in (*self._control, *self._ordinary):
+            envelope.abandon()
+        self._control.clear()
+        self._ordinary.clear()
+
+    def _wake_reader(self) -> None:
+        if self._reader is not None:
+            reader, self._reader = self._reader, None
+            trio.lowlevel.reschedule(reader)
+
+    def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
+        self._reader = None
+        return trio.lowlevel.Abort.SUCCEEDED

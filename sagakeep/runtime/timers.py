@@ -1,0 +1,93 @@
+"""Timers: one task that wakes many waiters, at a few microseconds each to set and to drop.
+
+    far    by whole second of trio's clock: {second: {timer: None}}     set and dropped in O(1)
+    near   a heap of what falls due within the current second or two
+
+A million sagas that each have a deadline cost a dictionary entry each, and no task. Most timers are dropped
+long before they are due (a deadline that was met), which a heap alone would keep until then.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from itertools import count
+
+import trio
+
+
+class Timer:
+    """A pending call of `action`; `drop` forgets it. Times are of trio's clock, seconds."""
+
+    __slots__ = ("_bucket", "action", "due_s")
+
+    def __init__(self, due_s: float, action: Callable[[], None]) -> None:
+        self.due_s = due_s
+        self.action: Callable[[], None] | None = action
+        self._bucket: dict[Timer, None] | None = None
+
+    def drop(self) -> None:
+        """Forget it; may be repeated, also after it was due."""
+        self.action = None
+        if self._bucket is not None:
+            self._bucket.pop(self, None)
+            self._bucket = None
+
+
+class Timers:
+    """All timers of a process. `run` is its task; actions must be quick and must not raise."""
+
+    def __init__(self) -> None:
+        self.now_s: Callable[[], float] = trio.lowlevel.current_clock().current_time
+        self._far: dict[int, dict[Timer, None]] = {}  # dicts, not sets: in order of setting
+        self._seconds: list[int] = []  # heap of the keys of _far
+        self._near: list[tuple[float, int, Timer]] = []
+        self._ties = count()
+        self._near_until_s = 0
+        self._changed = trio.Event()
+        self._sleeps_until_s = float("inf")
+
+    def set_after(self, delay_s: float, action: Callable[[], None]) -> Timer:
+        """Call `action` once, after the delay; at once (but from the task) when it is 0 or less."""
+        timer = Timer(self.now_s() + max(0.0, delay_s), action)
+        second = int(timer.due_s)
+        if second < self._near_until_s:
+            heapq.heappush(self._near, (timer.due_s, next(self._ties), timer))
+        else:
+            bucket = self._far.get(second)
+            if bucket is None:
+                bucket = self._far[second] = {}
+                heapq.heappush(self._seconds, second)
+            bucket[timer] = None
+            timer._bucket = bucket
+        if timer.due_s < self._sleeps_until_s:
+            self._changed.set()
+        return timer
+
+    def __len__(self) -> int:
+        return len(self._near) + sum(map(len, self._far.values()))
+
+    async def run(self) -> None:
+        """Call what is due, for ever."""
+        while True:
+            self._fire_due()
+            self._sleeps_until_s = self._next_due_s()
+            with trio.CancelScope(deadline=self._sleeps_until_s):
+                await self._changed.wait()
+            self._changed = trio.Event()
+
+    def _fire_due(self) -> None:
+        now_s = self.now_s()
+        self._near_until_s = max(self._near_until_s, int(now_s) + 1)
+        while self._seconds and self._seconds[0] < self._near_until_s:
+            for timer in self._far.pop(heapq.heappop(self._seconds)):
+                timer._bucket = None
+                heapq.heappush(self._near, (timer.due_s, next(self._ties), timer))
+        while self._near and self._near[0][0] <= now_s:
+            action = heapq.heappop(self._near)[2].action
+            if action is not None:
+                action()
+
+    def _next_due_s(self) -> float:
+        near_s = self._near[0][0] if self._near else float("inf")
+        return min(near_s, self._seconds[0] if self._seconds else float("inf"))

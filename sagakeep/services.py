@@ -1,0 +1,76 @@
+"""The services of a configuration: from how each is reached to something that can be called."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Mapping
+from functools import reduce
+from typing import Final
+
+from sagakeep.config import ServiceConfig, StatusMeaning
+from sagakeep.errors import ConfigurationError
+from sagakeep.http.caller import HttpCaller, StatusRule
+from sagakeep.orchestrator import ServiceSpec
+from sagakeep.python_caller import PythonCaller
+from sagakeep.service import Outcome
+
+_RULES: Final[Mapping[StatusMeaning, StatusRule]] = {
+    StatusMeaning.DONE: StatusRule(Outcome.DONE),
+    StatusMeaning.NOT_DONE: StatusRule(Outcome.NOT_DONE, permanent=True),
+    StatusMeaning.NOT_DONE_RETRYABLE: StatusRule(Outcome.NOT_DONE),
+    StatusMeaning.UNKNOWN: StatusRule(Outcome.UNKNOWN),
+}
+
+
+def make_services(configured: Mapping[str, ServiceConfig]) -> dict[str, ServiceSpec]:
+    """Make a caller for each service. Raises ConfigurationError, which lists every one that cannot be."""
+    specs: dict[str, ServiceSpec] = {}
+    faults = []
+    for name, config in configured.items():
+        try:
+            specs[name] = _spec(name, config)
+        except ConfigurationError as error:
+            faults.append(f"services.{name}: {error}")
+    if faults:
+        raise ConfigurationError("\n".join(faults))
+    return specs
+
+
+def _spec(name: str, config: ServiceConfig) -> ServiceSpec:
+    concurrency = config.concurrency_max
+    if config.python:
+        service = import_service(config.python)
+        return ServiceSpec(PythonCaller(service, threads_max=concurrency), concurrency)
+    rules = {int(status): _RULES[meaning] for status, meaning in config.statuses.items()}
+    caller = HttpCaller(
+        config.url, connections_max=concurrency, status_outcomes=rules, headers=config.headers
+    )
+    return ServiceSpec(caller, concurrency)
+
+
+def import_service(place: str) -> object:
+    """Return the object at "module:attribute"; modules of the working directory are found, too.
+
+    Raises ConfigurationError, which says how far it got.
+    """
+    module_name, _, attribute = place.partition(":")
+    working_directory = os.getcwd()
+    if working_directory not in sys.path:
+        sys.path.append(working_directory)
+    try:
+        module = importlib.import_module(module_name)
+        service: object = reduce(getattr, attribute.split("."), module)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"python {place!r}: there is no module {error.name!r}") from error
+    except AttributeError as error:
+        raise ConfigurationError(f"python {place!r}: {error}") from error
+    except Exception as error:  # whatever the module does while it is imported
+        said = f"{type(error).__name__}: {error}"
+        raise ConfigurationError(f"python {place!r}: importing it raised {said}") from error
+    if inspect.isclass(service) or inspect.ismodule(service):
+        kind = "class" if inspect.isclass(service) else "module"
+        raise ConfigurationError(f"python {place!r}: is a {kind}; name an object with methods")
+    return service

@@ -1,0 +1,227 @@
+"""The state of a saga: a frozen value that the fold of its events builds, and questions about it.
+
+    SagaState --- steps: {id: StepState} --- action: CallState        one intended effect and its epoch
+                                        `--- compensation: CallState  the effect that undoes it
+
+Pure: no clock, no I/O. Values are never changed, only replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from sagakeep.definition import InDoubt, SagaDefinition, Step, StepKind
+from sagakeep.graph import Graph
+from sagakeep.plan import Plan, plan_of
+from sagakeep.service import Outcome
+
+
+class SagaStatus(StrEnum):
+    CREATED = "created"
+    RUNNING = "running"
+    FAILED = "failed"
+    RETRYING = "retrying"
+    COMPENSATING = "compensating"
+    COMPENSATION_FAILED = "compensation_failed"
+    COMPENSATED = "compensated"
+    COMPLETED = "completed"
+
+    __hash__ = str.__hash__  # Enum's is Python code, and statuses are keys on the hot path
+
+
+class StepStatus(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    RETRYING = "retrying"
+    COMPENSATING = "compensating"
+    COMPENSATED = "compensated"
+    COMPENSATION_FAILED = "compensation_failed"
+
+    __hash__ = str.__hash__  # as above
+
+
+FINAL: Final = frozenset({SagaStatus.COMPLETED, SagaStatus.COMPENSATED})
+HELD: Final = frozenset({SagaStatus.FAILED, SagaStatus.COMPENSATION_FAILED})  # wait for an operator
+MOVING: Final = frozenset(set(SagaStatus) - FINAL - HELD)
+
+
+class CallState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """What is known of one call (a step's action or compensation in its current epoch).
+
+    `attempt` is the number of the last attempt that was started in this epoch, 0 for none; `attempts_base`
+    what it was when an operator last granted a new budget; `outcome` is None until an attempt has settled;
+    `retry_at_utc_s` is 0 unless the next attempt is waited for; `filled` holds the one payload whose
+    references were filled in when the call was first made, and is empty when it had none.
+    """
+
+    epoch: int = 1
+    attempt: int = 0
+    attempts_base: int = 0
+    outcome: Outcome | None = None
+    retry_at_utc_s: float = 0.0
+    started_at_utc_s: float = 0.0
+    filled: tuple[object, ...] = ()
+    error: str = ""
+
+
+CALL_UNTOUCHED: Final = CallState()
+
+
+class StepState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One step.
+
+    `order` is the event number of its first start, which gives the order of the undo; `probing` says that a
+    probe will settle what the outcome of the action is; `probes` is how many were made in this epoch,
+    `probes_base` how many before the action last failed.
+    """
+
+    status: StepStatus = StepStatus.PENDING
+    action: CallState = CALL_UNTOUCHED
+    compensation: CallState = CALL_UNTOUCHED
+    result: object = None
+    order: int = 0
+    probes: int = 0
+    probes_base: int = 0
+    probing: bool = False
+
+
+STEP_UNTOUCHED: Final = StepState()
+
+
+class SagaState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The fold of a saga's events. `sequence` is the number of the last one; times are UTC seconds.
+
+    `completed` lists done steps in the order of their completion; `scope` is the step that a partial
+    compensation starts from, "" for all; `doubt_accepted` that an operator allowed to undo steps that
+    are held in doubt.
+    """
+
+    id: str
+    definition: SagaDefinition
+    status: SagaStatus
+    sequence: int
+    created_at_utc_s: float
+    updated_at_utc_s: float
+    steps: dict[str, StepState]
+    deadline_utc_s: float = 0.0
+    retry_count: int = 0
+    completed: tuple[str, ...] = ()
+    reason: str = ""
+    scope: str = ""
+    doubt_accepted: bool = False
+    error: str = ""
+    by: str = ""
+    idempotency_key: str = ""
+    body_digest: bytes = b""
+    traceparent: str = ""
+    completed_at_utc_s: float = 0.0
+    deleted: bool = False
+
+    @property
+    def plan(self) -> Plan:
+        return plan_of(self.definition)
+
+    @property
+    def graph(self) -> Graph:
+        return plan_of(self.definition).graph
+
+    def step(self, step_id: str) -> Step:
+        """The step as it was defined."""
+        return plan_of(self.definition).steps[step_id]
+
+
+def in_flight(step: StepState) -> bool:
+    """Is an attempt of the action out, so that it must settle before an undo?"""
+    return step.status is StepStatus.RUNNING
+
+
+def compensation_in_flight(step: StepState) -> bool:
+    """Is an attempt of the compensation out?"""
+    return step.status is StepStatus.COMPENSATING and not step.compensation.retry_at_utc_s
+
+
+def some_failed(state: SagaState) -> bool:
+    """Did an action fail for good, with nothing left to ask about it?"""
+    for step in state.steps.values():  # noqa: SIM110 # asked at every decision; any() costs twice
+        if step.status is StepStatus.FAILED and not step.probing:
+            return True
+    return False
+
+
+def unsettled(state: SagaState) -> bool:
+    """Is an action or a probe out, so that nothing may be undone yet?"""
+    for step in state.steps.values():  # noqa: SIM110 # as above
+        if step.status is StepStatus.RUNNING or step.probing:
+            return True
+    return False
+
+
+def pivot_is_done(state: SagaState) -> bool:
+    """Is the saga past its point of no return?"""
+    pivot = plan_of(state.definition).pivot
+    return pivot is not None and state.steps[pivot].status is StepStatus.COMPLETED
+
+
+def may_have_happened(state: SagaState, step_id: str) -> bool:
+    """Is the effect of the step's action there, or may it be there, not undone?"""
+    step = state.steps[step_id]
+    if step.status is StepStatus.COMPENSATED:
+        return False
+    return step.action.outcome is not None and step.action.outcome is not Outcome.NOT_DONE
+
+
+def is_done(step: StepState) -> bool:
+    return step.action.outcome is Outcome.DONE and step.status is not StepStatus.COMPENSATED
+
+
+def is_held_in_doubt(state: SagaState, step_id: str) -> bool:
+    """Does the step's doubt wait for an operator's word?"""
+    step = state.steps[step_id]
+    return (
+        step.action.outcome is Outcome.UNKNOWN
+        and step.status in (StepStatus.FAILED, StepStatus.PENDING)
+        and not state.doubt_accepted
+        and state.step(step_id).in_doubt is InDoubt.HOLD
+    )
+
+
+def scope_of(state: SagaState) -> frozenset[str]:
+    """The steps that the current compensation is about."""
+    if not state.scope:
+        return frozenset(state.steps)
+    return state.graph.dependents(state.scope) | {state.scope}
+
+
+def to_undo(state: SagaState) -> list[str]:
+    """The steps whose compensation has still to be done, latest start first."""
+    scope = scope_of(state)
+    left = [
+        spec.id
+        for spec in state.definition.steps
+        if spec.compensation
+        and spec.kind is not StepKind.READ_ONLY
+        and spec.id in scope
+        and may_have_happened(state, spec.id)
+        and state.steps[spec.id].status not in (StepStatus.RUNNING, StepStatus.RETRYING)
+    ]
+    left.sort(key=lambda step_id: -state.steps[step_id].order)
+    return left
+
+
+def waited_for(state: SagaState, left: Iterable[str]) -> set[str]:
+    """The steps that some of `left` depend on, so that they are undone later."""
+    dependencies = state.graph.dependencies
+    found: set[str] = set()
+    todo = [name for step_id in left for name in dependencies[step_id]]
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found.add(name)
+            todo += dependencies[name]
+    return found

@@ -1,0 +1,215 @@
+"""The real disk does what the port says; the disk in memory does the same."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from journal_samples import bodies, open_sample
+from memory_disk import MemoryDisk
+
+from sagakeep.errors import JournalLocked
+from sagakeep.runtime.disk import LocalDisk
+
+
+def test_a_write_is_read_back_and_is_short_only_at_the_end_of_the_file(tmp_path: Path) -> None:
+    file = LocalDisk().open(f"{tmp_path}/x", create=True)
+    file.pwrite(b"hello", 3)
+    assert file.pread(100, 0) == b"\0\0\0hello"
+    assert file.pread(2, 4) == b"el"
+    file.truncate(4)
+    file.fdatasync()
+    file.fsync()
+    assert file.size() == 4
+    file.close()
+    file.close()
+
+
+def test_short_reads_and_writes_of_the_kernel_are_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pwrite, pread = os.pwrite, os.pread
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: pwrite(fd, data[:3], at))
+    monkeypatch.setattr(os, "pread", lambda fd, size, at: pread(fd, min(size, 2), at))
+    file = LocalDisk().open(f"{tmp_path}/x", create=True)
+    file.pwrite(b"0123456789", 1)
+    assert file.pread(20, 0) == b"\x000123456789"
+    file.close()
+
+
+def test_create_empties_a_file_and_open_does_not(tmp_path: Path) -> None:
+    disk, path = LocalDisk(), f"{tmp_path}/x"
+    file = disk.open(path, create=True)
+    file.pwrite(b"old", 0)
+    file.close()
+    again = disk.open(path)
+    assert again.pread(9, 0) == b"old"
+    again.close()
+    disk.open(path, create=True).close()
+    assert os.path.getsize(path) == 0
+    with pytest.raises(FileNotFoundError):
+        disk.open(f"{tmp_path}/absent")
+
+
+def test_a_file_on_a_read_only_disk_is_opened_to_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x").write_bytes(b"old")
+    real = os.open
+
+    def refuse_writers(path: str, flags: int) -> int:
+        if flags & os.O_RDWR:
+            raise OSError(errno.EROFS, "read-only", path)
+        return real(path, flags)
+
+    monkeypatch.setattr(os, "open", refuse_writers)
+    file = LocalDisk().open(f"{tmp_path}/x")
+    assert file.pread(9, 0) == b"old"
+    with pytest.raises(OSError):
+        file.pwrite(b"new", 0)
+    file.close()
+
+
+def test_only_the_owner_may_read_and_children_inherit_nothing(tmp_path: Path) -> None:
+    disk = LocalDisk()
+    disk.make_directory(f"{tmp_path}/d")
+    disk.make_directory(f"{tmp_path}/d")
+    file = disk.open(f"{tmp_path}/d/x", create=True)
+    assert os.stat(f"{tmp_path}/d").st_mode & 0o777 == 0o700
+    assert os.stat(f"{tmp_path}/d/x").st_mode & 0o777 == 0o600
+    assert fcntl.fcntl(file._fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC
+    file.close()
+
+
+def test_a_file_in_place_of_a_directory_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "d").write_bytes(b"")
+    with pytest.raises(FileExistsError):
+        LocalDisk().make_directory(f"{tmp_path}/d")
+
+
+def test_allocated_bytes_are_zeros(tmp_path: Path) -> None:
+    file = LocalDisk().open(f"{tmp_path}/x", create=True)
+    file.allocate(10_000)
+    assert file.pread(20_000, 0) == bytes(10_000)
+    file.close()
+
+
+def test_zeros_are_written_where_the_file_system_cannot_allocate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cannot(fd: int, offset: int, size: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "cannot")
+
+    monkeypatch.setattr(os, "posix_fallocate", cannot)
+    file = LocalDisk().open(f"{tmp_path}/x", create=True)
+    file.allocate((1 << 20) + 5)
+    assert file.size() == (1 << 20) + 5
+    file.close()
+
+
+def test_a_full_disk_is_told_by_allocate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int, offset: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    file = LocalDisk().open(f"{tmp_path}/x", create=True)
+    with pytest.raises(OSError, match="full"):
+        file.allocate(10)
+    file.close()
+
+
+def test_names_are_listed_renamed_removed_and_synced(tmp_path: Path) -> None:
+    disk = LocalDisk()
+    for name in ("b", "a", "c"):
+        disk.open(f"{tmp_path}/{name}", create=True).close()
+    disk.rename(f"{tmp_path}/a", f"{tmp_path}/d")
+    disk.unlink(f"{tmp_path}/c")
+    disk.sync_directory(str(tmp_path))
+    assert disk.list(str(tmp_path)) == ["b", "d"]
+    assert disk.list(f"{tmp_path}/absent") == []
+    assert disk.exists(f"{tmp_path}/d")
+    assert not disk.exists(f"{tmp_path}/a")
+    assert disk.free_bytes(str(tmp_path)) > 0
+
+
+HOLD = """
+import sys
+from sagakeep.runtime.disk import LocalDisk
+lock = LocalDisk().lock(sys.argv[1])
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_second_process_is_refused_and_told_who_holds_the_lock(tmp_path: Path) -> None:
+    path = f"{tmp_path}/LOCK"
+    command = [sys.executable, "-c", HOLD, path]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"locked\n"
+        with pytest.raises(JournalLocked, match=f"locked by process {holder.pid}: stop"):
+            LocalDisk().lock(path)
+        holder.kill()
+    LocalDisk().lock(path).release()
+
+
+def test_a_lock_names_its_process_and_may_be_released_twice(tmp_path: Path) -> None:
+    path = f"{tmp_path}/LOCK"
+    lock = LocalDisk(pid=lambda: 4711).lock(path)
+    with pytest.raises(JournalLocked, match="4711"):
+        LocalDisk().lock(path)
+    lock.release()
+    lock.release()
+
+
+def test_a_lock_that_cannot_be_written_is_not_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(fd: int, data: bytes, offset: int) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(OSError, match="full"):
+            LocalDisk().lock(f"{tmp_path}/LOCK")
+    LocalDisk().lock(f"{tmp_path}/LOCK").release()
+
+
+def test_the_disk_in_memory_ends_with_the_same_files_as_the_real_one(tmp_path: Path) -> None:
+    memory, local = MemoryDisk(), LocalDisk()
+    root = f"{tmp_path}/data"
+    for disk in (memory, local):
+        for clean in (True, False, True):
+            files = open_sample(disk, root).files
+            for size in (10, 300, 700, 2000):
+                files.append([b"r" * size])
+            files.close(clean)
+            assert len(bodies(files.scan())) % 4 == 0
+    found = {str(path): path.read_bytes() for path in Path(root).rglob("*") if path.is_file()}
+    del found[f"{root}/LOCK"]
+    assert {path: memory.get(path) for path in memory.paths()} == found
+
+
+def test_the_disk_in_memory_forgets_what_was_not_synced() -> None:
+    disk = MemoryDisk()
+    file = disk.open("d/x", create=True)
+    file.pwrite(b"a", 0)
+    file.fsync()
+    assert disk.cut_power().paths() == []
+    disk.sync_directory("d")
+    file.pwrite(b"b", 0)
+    disk.rename("d/x", "d/y")
+    assert disk.cut_power().get("d/x") == b"a"
+    with pytest.raises(FileNotFoundError):
+        disk.open("d/x")
+    held = disk.lock("d/LOCK")
+    with pytest.raises(JournalLocked):
+        disk.lock("d/LOCK")
+    held.release()

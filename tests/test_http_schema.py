@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import pytest
+from described import DOCUMENT
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from shop import saga, step
+
+
+def operations() -> Iterator[tuple[str, Any]]:
+    for path, methods in DOCUMENT["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method.upper()} {path}", operation
+
+
+def test_the_document_is_openapi() -> None:
+    OpenAPIV31SpecValidator(DOCUMENT).validate()
+
+
+def test_every_reference_leads_somewhere() -> None:
+    def references(value: Any) -> Iterator[str]:
+        if isinstance(value, dict):
+            yield from [value["$ref"]] if "$ref" in value else []
+            value = list(value.values())
+        if isinstance(value, list):
+            for one in value:
+                yield from references(one)
+
+    for reference in references(DOCUMENT):
+        target = DOCUMENT
+        for key in reference.removeprefix("#/").split("/"):
+            target = target[key]
+
+
+def test_no_operation_id_is_used_twice() -> None:
+    ids = [operation["operationId"] for _, operation in operations()]
+    assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize(("name", "operation"), list(operations()))
+def test_every_error_is_a_problem_and_every_reply_has_its_request_id(
+    name: str, operation: Any
+) -> None:
+    for status, reply in operation["responses"].items():
+        if "$ref" in reply:
+            reply = DOCUMENT["components"]["responses"][reply["$ref"].rpartition("/")[2]]
+            assert int(status) >= 400
+            assert list(reply["content"]) == ["application/problem+json"]
+        assert "X-Request-Id" in reply["headers"]
+    assert {"400", "405", "421", "503"} <= set(operation["responses"])
+    assert ("401" in operation["responses"]) == ("health" not in name)
+
+
+def test_an_operation_with_an_id_may_not_find_it() -> None:
+    for name, operation in operations():
+        assert ("404" in operation["responses"]) == ("{id}" in name)
+
+
+def test_a_body_may_be_wrong_in_every_way() -> None:
+    for _, operation in operations():
+        if "requestBody" in operation:
+            assert {"400", "413", "415", "422"} <= set(operation["responses"])
+
+
+def test_the_definition_is_published_with_its_bounds() -> None:
+    schema = {"$ref": "#/components/schemas/SagaDefinition", **DOCUMENT}
+    jsonschema.validate(saga(tags={"k": "v"}), schema)
+    for wrong in (
+        saga(colour="red"),
+        saga(step("a", timeout=0)),
+        saga(step("a", maxRetries=101)),
+        saga(step("-")),
+        {"name": "order", "steps": []},
+    ):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema)

@@ -1,0 +1,491 @@
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import stat
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+import h2.config
+import h2.connection
+import pytest
+import trio
+import trio.testing
+from http_client import GET, Client, Server, open_server
+from starlette.types import Receive, Scope, Send
+
+from sagakeep import limits
+from sagakeep.bind import Bind
+from sagakeep.errors import ConfigurationError
+from sagakeep.http.refusals import HEADERS_MAX, TARGET_BYTES_MAX
+from sagakeep.http.server import ServerLimits, serve_http
+
+OK = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
+OK_BODY = {"type": "http.response.body", "body": b"ok"}
+
+
+async def say_ok(scope: Scope, receive: Receive, send: Send) -> None:
+    """Reply without having read the request."""
+    await send(OK)
+    await send(OK_BODY)
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            break
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def pour(scope: Scope, receive: Receive, send: Send) -> None:
+    """Send for ever, unless the path says otherwise; never look whether anybody is there."""
+    if scope["path"] != "/pour":
+        await say_ok(scope, receive, send)
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    while True:
+        await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
+
+
+POUR = GET.replace(b"/ ", b"/pour ", 1)
+
+
+class Gate:
+    """An application that replies when it is let."""
+
+    def __init__(self) -> None:
+        self.entered = trio.Event()
+        self.opened = trio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.entered.set()
+        await self.opened.wait()
+        await say_ok(scope, receive, send)
+
+
+def post(body: bytes) -> bytes:
+    return b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+async def test_a_request_is_served_and_the_server_does_not_name_itself():
+    async with open_server(say_ok) as server, server.open_client() as client:
+        assert server.addresses[0].startswith("http://127.0.0.1:")
+        reply = await client.ask(GET)
+        assert (reply.status, reply.body) == (200, b"ok")
+        assert "server" not in reply.headers
+
+
+async def test_a_connection_serves_requests_one_after_another_and_pipelined():
+    async with open_server(echo) as server, server.open_client() as client:
+        for body in (b"one", b"two"):
+            assert (await client.ask(post(body))).body == body
+        await client.send(post(b"three") + post(b"four") + GET)
+        assert [(await client.reply()).body for _ in range(3)] == [b"three", b"four", b""]
+
+
+async def test_a_pipelined_head_in_pieces_is_served():
+    async with open_server(echo) as server, server.open_client() as client:
+        await client.send(post(b"one") + post(b"two")[:20])
+        assert (await client.reply()).body == b"one"
+        await client.send(post(b"two")[20:])
+        assert (await client.reply()).body == b"two"
+
+
+def http2(headers: list[tuple[bytes, bytes]]) -> bytes:
+    """Speak HTTP/2 with prior knowledge, with headers that a sane client cannot send."""
+    settings = h2.config.H2Configuration(
+        validate_outbound_headers=False, normalize_outbound_headers=False, header_encoding=None
+    )
+    connection = h2.connection.H2Connection(settings)
+    connection.initiate_connection()
+    connection.send_headers(1, headers, end_stream=True)
+    return connection.data_to_send()
+
+
+SANE = [(b":scheme", b"http"), (b":authority", b"a")]
+H2C = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+WEBSOCKET = (
+    b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+ATTACKS = {
+    "h2 path": (505, http2([(b":method", b"GET"), (b":path", b"/\xff"), *SANE])),
+    "h2 method": (505, http2([(b":method", b"G\xffT"), (b":path", b"/"), *SANE])),
+    "h2 connect": (505, http2([(b":method", b"CONNECT"), (b":authority", b"a:1")])),
+    "h2 sane": (505, http2([(b":method", b"GET"), (b":path", b"/"), *SANE])),
+    "h2c bad settings": (501, H2C + b"HTTP2-Settings: !\r\n\r\n"),
+    "h2c sane": (501, H2C + b"HTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"),
+    "websocket": (501, WEBSOCKET),
+    "connect": (501, b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "absolute": (400, b"GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "asterisk": (400, b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "version": (505, b"GET / HTTP/9.9\r\nHost: a\r\n\r\n"),
+    "two framings": (
+        400,
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
+    "two lengths": (
+        400,
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n",
+    ),
+    "coding": (501, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"),
+    "two hosts": (400, b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),
+    "no host": (400, b"GET / HTTP/1.1\r\n\r\n"),
+    "path": (400, b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "tls": (400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"),
+    "noise": (400, b"\x00" * 50 + b"\r\n\r\n"),
+    "long head": (431, b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * limits.HEADERS_BYTES_MAX),
+    "long whole head": (
+        431,
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * limits.HEADERS_BYTES_MAX + b"\r\n\r\n",
+    ),
+    "many headers": (
+        431,
+        b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * HEADERS_MAX + b"\r\n",
+    ),
+    "long target": (414, b"GET /" + b"x" * TARGET_BYTES_MAX + b" HTTP/1.1\r\nHost: a\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+async def test_what_is_no_plain_request_is_refused_and_ends_nothing_else(attack: str):
+    status, data = ATTACKS[attack]
+    async with open_server(say_ok) as server:
+        async with server.open_client() as client:
+            reply = await client.ask(data)
+            assert reply.status == status
+            assert reply.headers["content-type"] == "application/problem+json"
+            assert reply.headers["x-request-id"]
+            await client.wait_closed()
+        assert await server.is_well()
+        assert not server.ended.is_set()
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+async def test_an_attack_after_a_good_request_is_refused_too(attack: str):
+    status, data = ATTACKS[attack]
+    async with open_server(echo) as server:
+        async with server.open_client() as client:
+            await client.send(post(b"good") + data)
+            assert (await client.reply()).body == b"good"
+            assert (await client.reply()).status == status
+        assert await server.is_well()
+
+
+async def test_a_head_at_the_limits_is_served():
+    fields = b"".join(b"X: y\r\n" for _ in range(HEADERS_MAX - 1))
+    async with open_server(say_ok) as server, server.open_client() as client:
+        assert (await client.ask(GET[:-2] + fields + b"\r\n")).status == 200
+        assert (await client.ask(GET[:-2] + b"X: " + b"x" * 16_000 + b"\r\n\r\n")).status == 200
+
+
+async def test_a_broken_body_ends_its_connection_only():
+    async with open_server(echo) as server:
+        async with server.open_client() as client:
+            head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+            await client.send(head + b"zz\r\n")
+            await client.wait_closed()
+        assert await server.is_well()
+
+
+async def test_an_application_that_raises_ends_its_request_only():
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/":
+            await say_ok(scope, receive, send)
+        raise ExceptionGroup("two", [ValueError(), KeyError()])
+
+    async with open_server(app) as server:
+        async with server.open_client() as client:
+            assert (await client.ask(POUR)).status == 500
+        assert await server.is_well()
+
+
+async def test_a_client_that_resets_ends_its_connection_only():
+    gate = Gate()
+    async with open_server(gate) as server:
+        async with server.open_client() as client:
+            await client.send(GET)
+            await gate.entered.wait()
+            await client.reset()
+        for _ in range(50):
+            async with server.open_client() as client:
+                await client.send(GET)
+                await client.reset()
+        gate.opened.set()
+        assert await server.is_well()
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HT", GET[:-2]])
+async def test_a_head_that_does_not_come_is_cut(begun: bytes):
+    async with open_server(say_ok, server_limits=ServerLimits(headers_s_max=0.1)) as server:
+        async with server.open_client() as client:
+            await client.send(begun)
+            await client.wait_closed()
+        assert await server.is_well()
+
+
+async def test_a_head_that_drips_is_cut_after_a_good_request_too():
+    async with (
+        open_server(say_ok, server_limits=ServerLimits(headers_s_max=0.1)) as server,
+        server.open_client() as client,
+    ):
+        assert (await client.ask(GET)).status == 200
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(drip, client)
+            await client.wait_closed()
+            nursery.cancel_scope.cancel()
+
+
+async def drip(client: Client) -> None:
+    try:
+        await client.send(b"GET / HTTP/1.1\r\n")
+        while True:
+            await client.send(b"X: y\r\n")
+            await trio.sleep(0.02)
+    except trio.BrokenResourceError:
+        pass
+
+
+async def test_an_idle_connection_outlives_the_deadline_of_a_head():
+    options = {"server_limits": ServerLimits(headers_s_max=0.05, idle_s_max=5)}
+    async with open_server(say_ok, **options) as server, server.open_client() as client:
+        for _ in range(2):
+            assert (await client.ask(GET)).status == 200
+            await trio.sleep(0.2)
+
+
+async def test_an_idle_connection_is_closed_in_the_end():
+    options = {"server_limits": ServerLimits(idle_s_max=0.1)}
+    async with open_server(say_ok, **options) as server, server.open_client() as client:
+        assert (await client.ask(GET)).status == 200
+        await client.wait_closed()
+
+
+async def test_a_client_that_does_not_read_is_cut():
+    options = {"server_limits": ServerLimits(write_stall_s_max=0.1), "grace_s": 5}
+    async with open_server(pour, **options) as server, server.open_client() as client:
+        await client.send(POUR)
+        assert await client.stream.receive_some(100)
+        server.stopping.set()
+        with trio.fail_after(2):
+            await server.ended.wait()
+
+
+async def test_a_client_that_reads_slowly_is_not_cut():
+    options = {"server_limits": ServerLimits(write_stall_s_max=0.3), "grace_s": 0}
+    async with open_server(pour, **options) as server, server.open_client() as client:
+        await client.send(POUR)
+        for _ in range(20):
+            assert await client.stream.receive_some(1 << 20)
+            await trio.sleep(0.03)
+
+
+async def test_an_application_that_never_looks_ends_when_its_client_has_gone():
+    async with open_server(pour, grace_s=5) as server:
+        async with server.open_client() as client:
+            await client.send(POUR)
+            assert await client.stream.receive_some(100)
+        server.stopping.set()
+        with trio.fail_after(2):
+            await server.ended.wait()
+
+
+async def test_at_the_stop_idle_connections_close_and_requests_in_flight_end():
+    gate = Gate()
+    async with (
+        open_server(gate, grace_s=5) as server,
+        server.open_client() as idle,
+        server.open_client() as busy,
+    ):
+        await busy.send(GET)
+        await gate.entered.wait()
+        server.stopping.set()
+        await idle.wait_closed()
+        with pytest.raises(OSError, match="all attempts to connect"):
+            await server.is_well()
+        gate.opened.set()
+        assert (await busy.reply()).body == b"ok"
+        await busy.wait_closed()
+        await server.ended.wait()
+
+
+async def test_the_stop_waits_for_a_request_no_longer_than_its_grace():
+    gate = Gate()
+    async with open_server(gate, grace_s=0.1) as server, server.open_client() as client:
+        await client.send(GET)
+        await gate.entered.wait()
+        server.stopping.set()
+        await server.ended.wait()
+        await client.wait_closed()
+
+
+async def test_a_client_that_does_not_read_does_not_hold_up_the_stop():
+    async with open_server(pour, grace_s=0.1) as server, server.open_client() as client:
+        await client.send(POUR)
+        assert await client.stream.receive_some(100)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        server.stopping.set()
+        with trio.fail_after(2):
+            await server.ended.wait()
+
+
+async def test_a_client_that_does_not_read_does_not_hold_up_a_cancellation():
+    serve = partial(serve_http, pour, Bind(port=0), stopping=trio.Event())
+    with trio.fail_after(5):
+        async with AsyncExitStack() as clients, trio.open_nursery() as nursery:
+            server = Server(await nursery.start(serve), trio.Event())
+            client = await clients.enter_async_context(server.open_client())
+            await client.send(POUR)
+            assert await client.stream.receive_some(100)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_client_gets_no_more_connections_than_its_share():
+    options = {"server_limits": ServerLimits(connections_per_client_max=2)}
+    async with open_server(say_ok, **options) as server, server.open_client() as first:
+        await first.ask(GET)
+        async with server.open_client() as second, server.open_client() as third:
+            await second.ask(GET)
+            assert (await third.reply()).status == 429
+            await third.wait_closed()
+            await second.stream.aclose()
+            await wait_until_well(server)
+
+
+async def test_all_clients_together_get_no_more_connections_than_there_are():
+    options = {"server_limits": ServerLimits(connections_max=1)}
+    async with open_server(say_ok, **options) as server:
+        async with server.open_client() as first, server.open_client() as second:
+            await first.ask(GET)
+            reply = await second.reply()
+            assert (reply.status, reply.headers["retry-after"]) == (503, "1")
+        await wait_until_well(server)
+
+
+async def wait_until_well(server: Server) -> None:
+    """Wait until the server has noticed that a connection is gone."""
+    while True:
+        try:
+            if await server.is_well():
+                return
+        except (EOFError, trio.BrokenResourceError):
+            pass
+
+
+async def test_a_reply_to_an_unread_body_arrives_and_the_connection_goes_on():
+    async with open_server(say_ok) as server, server.open_client() as client:
+        assert (await client.ask(post(b"x" * 2_000_000))).body == b"ok"
+        assert (await client.ask(GET)).body == b"ok"
+
+
+async def test_a_body_that_nobody_reads_does_not_hold_its_connection():
+    async with open_server(say_ok, grace_s=5) as server, server.open_client() as client:
+        await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999\r\n\r\n")
+        await send_until_cut(client)
+        server.stopping.set()
+        with trio.fail_after(2):
+            await server.ended.wait()
+
+
+async def test_an_application_that_fails_without_reading_does_not_hold_its_connection():
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(OK)
+        await trio.testing.wait_all_tasks_blocked(0.05)  # until its queue is full
+        raise ValueError
+
+    async with open_server(app, grace_s=8) as server, server.open_client() as client:
+        await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999\r\n\r\n")
+        await send_until_cut(client)
+        server.stopping.set()
+        with trio.fail_after(4):
+            await server.ended.wait()
+
+
+async def send_until_cut(client: Client) -> None:
+    try:
+        while True:
+            await client.send(b"x" * 65536)
+    except trio.BrokenResourceError:
+        pass
+
+
+async def test_a_connection_whose_client_has_gone_is_not_kept():
+    gate = Gate()
+    options = {"server_limits": ServerLimits(connections_max=1)}
+    async with open_server(gate, **options) as server:
+        async with server.open_client() as client:
+            await client.send(GET)
+            await gate.entered.wait()
+        gate.opened.set()
+        await wait_until_well(server)
+
+
+async def test_without_room_for_another_connection_the_server_waits_for_some(
+    caplog: pytest.LogCaptureFixture,
+):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with open_server(say_ok) as server:
+        client = trio.socket.socket()
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno() + 1, hard))
+            await client.connect(("127.0.0.1", int(server.addresses[0].rpartition(":")[2])))
+            await client.send(GET)
+            while "cannot accept connections" not in caplog.text:
+                await trio.testing.wait_all_tasks_blocked(0.01)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert (await Client(trio.SocketStream(client)).reply()).status == 200
+        client.close()
+
+
+async def test_a_unix_socket_is_for_its_user_alone_and_is_removed(tmp_path: Path):
+    path = tmp_path / "api.sock"
+    async with open_server(say_ok, bind=Bind(path=str(path))) as server:
+        assert server.addresses == [f"unix:{path}"]
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        async with await trio.open_unix_socket(path) as stream:
+            assert (await Client(stream).ask(GET)).status == 200
+    assert not path.exists()
+
+
+async def test_a_unix_socket_that_was_left_behind_is_replaced(tmp_path: Path):
+    path = tmp_path / "api.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    async with open_server(say_ok, bind=Bind(path=str(path))), await trio.open_unix_socket(path):
+        pass
+
+
+async def test_a_unix_socket_in_use_and_a_file_are_not_replaced(tmp_path: Path):
+    path = tmp_path / "api.sock"
+    async with open_server(say_ok, bind=Bind(path=str(path))):
+        with pytest.raises(ConfigurationError, match="another process"):
+            await serve_http(say_ok, Bind(path=str(path)), stopping=trio.Event())
+    path.write_text("mine")
+    with pytest.raises(ConfigurationError, match="no socket"):
+        await serve_http(say_ok, Bind(path=str(path)), stopping=trio.Event())
+    assert path.read_text() == "mine"
+
+
+async def test_an_address_in_use_is_a_configuration_error():
+    async with open_server(say_ok) as server:
+        port = int(server.addresses[0].rpartition(":")[2])
+        with pytest.raises(ConfigurationError, match=f"127.0.0.1:{port}"):
+            await serve_http(say_ok, Bind(port=port), stopping=trio.Event())
+
+
+async def test_no_descriptor_is_left_open():
+    before = len(os.listdir("/proc/self/fd"))
+    async with open_server(say_ok) as server:
+        for _ in range(10):
+            assert await server.is_well()
+    assert len(os.listdir("/proc/self/fd")) <= before
