@@ -9,6 +9,7 @@ What a call comes to is in its payload, `{"then": ...}`, whatever its action is 
     "lost"      done, but the connection closes instead of the first answer
     "vanished"  nothing is done, and the connection closes instead of every answer
     "refused"   never done
+    "held"      done, and not answered while there is no file LEDGER.gate
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Entry(msgspec.Struct, frozen=True):
 class Ledger:
     def __init__(self, path: str) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self._gate = gate_of(Path(path))
         self._visited: set[str] = set()
         self._done: set[str] = set()
 
@@ -66,6 +68,10 @@ class Ledger:
         self._done.add(key)
         return "lost" if then == "lost" else "done"
 
+    async def wait_gate(self) -> None:
+        while not self._gate.exists():  # noqa: ASYNC110 - another process makes the file
+            await trio.sleep(0.01)
+
     def write(self, entry: Entry) -> None:
         """Add an entry; durable when it returns. The loop waits: the service has nothing else to do."""
         os.write(self._file, msgspec.json.encode(entry) + b"\n")
@@ -77,7 +83,8 @@ async def serve_visit(ledger: Ledger, visit: Visit) -> None:
     while True:
         _, headers, body = await visit.request()
         key = headers["idempotency-key"]
-        outcome = ledger.decide(key, msgspec.json.decode(body)["then"])
+        then = msgspec.json.decode(body)["then"]
+        outcome = ledger.decide(key, then)
         entry = Entry(
             saga=headers["saga-id"],
             step=headers["saga-step"],
@@ -88,6 +95,8 @@ async def serve_visit(ledger: Ledger, visit: Visit) -> None:
             at_ns=time.monotonic_ns(),
         )
         ledger.write(entry)
+        if then == "held":
+            await ledger.wait_gate()
         match outcome:
             case "lost" | "vanished":
                 return  # closes the connection
@@ -97,6 +106,11 @@ async def serve_visit(ledger: Ledger, visit: Visit) -> None:
                 await visit.reply(422, b'{"detail": "refused"}')
             case _:
                 await visit.reply(200, b'{"receipt": "%s"}' % key.encode())
+
+
+def gate_of(ledger: Path) -> Path:
+    """The file that lets the held calls of a ledger's service go."""
+    return ledger.with_name(f"{ledger.name}.gate")
 
 
 def read_entries(paths: Iterable[Path]) -> list[Entry]:
