@@ -128,10 +128,15 @@ def call_of(state: SagaState, effect: RunCall) -> Call:
         result=result,
         outcome=outcome,
         traceparent=state.traceparent,
+        action_key=_key(state.id, effect.step_id, "action", step.action.epoch),
     )
 
 
 def idempotency_key(saga_id: str, effect: RunCall) -> str:
     """The call's key for life; a probe asks about the action, so it carries the action's."""
     kind = "compensation" if effect.phase == "compensation" else "action"
-    return f"{saga_id}/{effect.step_id}/{kind}/{effect.epoch}"
+    return _key(saga_id, effect.step_id, kind, effect.epoch)
+
+
+def _key(saga_id: str, step_id: str, kind: str, epoch: int) -> str:
+    return f"{saga_id}/{step_id}/{kind}/{epoch}"

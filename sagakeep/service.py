@@ -48,7 +48,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     `action` is the name to call (the action, the compensation or the probe, by `phase`); `payload` is
     JSON as Python values; `result` is the action's result when compensating and known, else None;
     `outcome` is that of the action when compensating or probing, else None; `attempt` counts from 1;
-    `idempotency_key` is the same for every attempt of the effect.
+    `idempotency_key` is the same for every attempt of the effect; `action_key` is that of the action that
+    it is about: of a compensation the action that it undoes, else its own.
     """
 
     saga_id: str
@@ -64,6 +65,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     result: object = None
     outcome: Outcome | None = None
     traceparent: str = ""
+    action_key: str = ""
 
 
 class AttemptResult(msgspec.Struct, frozen=True, gc=False):

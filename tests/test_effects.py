@@ -67,6 +67,7 @@ def test_an_action_is_called_with_the_payload_as_defined() -> None:
         idempotency_key="s/a/action/1",
         payload={"n": 1},
         timeout_s=2.5,
+        action_key="s/a/action/1",
     )
 
 
@@ -103,6 +104,18 @@ def test_a_probe_asks_about_the_action_under_its_key() -> None:
     call = call_in(saga)
     assert (call.action, call.phase, call.payload) == ("ask", "probe", [1])
     assert (call.idempotency_key, call.outcome) == ("s/a/action/1", Outcome.UNKNOWN)
+    assert call.action_key == call.idempotency_key
+
+
+def test_an_undo_names_the_action_that_it_undoes_where_their_epochs_differ() -> None:
+    saga = saga_of({"id": "a"}, {"id": "b"})
+    saga.tell(saga.ended("a", REFUSED), 1)
+    saga.tell(m.Retry(), 2)
+    assert call_in(saga).action_key == "s/a/action/2"
+    saga.tell(saga.ended("a", DONE), 3)
+    saga.tell(saga.ended("b", REFUSED), 4)
+    call = call_in(saga)
+    assert (call.idempotency_key, call.action_key) == ("s/a/compensation/1", "s/a/action/2")
 
 
 def test_a_key_is_of_saga_step_phase_and_epoch_not_of_the_attempt() -> None:

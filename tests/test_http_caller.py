@@ -94,10 +94,20 @@ async def test_a_request_carries_the_payload_and_what_identifies_the_call():
 
 async def test_a_compensation_says_what_is_known_of_the_action():
     undo = {"phase": "compensation", "outcome": Outcome.UNKNOWN, "traceparent": "00-a-b-01"}
+    undo |= {"idempotency_key": "s-1/pay/compensation/1", "action_key": "s-1/pay/action/2"}
     _, headers, _ = await request_of(msgspec.structs.replace(CALL, **undo))
+    assert headers["idempotency-key"] == "s-1/pay/compensation/1"
+    assert headers["saga-action-key"] == "s-1/pay/action/2"
     assert headers["saga-phase"] == "compensation"
     assert headers["saga-step-outcome"] == "unknown"
     assert headers["traceparent"] == "00-a-b-01"
+
+
+async def test_a_probe_names_the_action_that_it_asks_about():
+    probe = {"phase": "probe", "outcome": Outcome.UNKNOWN, "action_key": CALL.idempotency_key}
+    _, headers, _ = await request_of(msgspec.structs.replace(CALL, **probe))
+    assert headers["saga-action-key"] == headers["idempotency-key"] == CALL.idempotency_key
+    assert "saga-step-outcome" not in headers
 
 
 async def test_a_configured_header_goes_with_every_request():

@@ -149,6 +149,8 @@ class HttpCaller:
         ]
         if call.phase == "compensation" and call.outcome is not None:
             headers.append(("saga-step-outcome", call.outcome.value))
+        if call.phase != "action" and call.action_key:
+            headers.append(("saga-action-key", call.action_key))
         if call.traceparent:
             headers.append(("traceparent", call.traceparent))
         url = f"{self._url}/{quote(call.action, safe='')}"
