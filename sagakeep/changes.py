@@ -16,7 +16,8 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from sagakeep import events as e
-from sagakeep.service import Outcome
+from sagakeep import saga_status, step_status
+from sagakeep.service import DONE, NOT_DONE, UNKNOWN, Outcome
 from sagakeep.state import CallState, SagaState, SagaStatus, StepState, StepStatus
 
 _T = StepStatus
@@ -76,9 +77,9 @@ def _with_step(state: SagaState, event: e.StepEvent, **changes: Any) -> dict[str
 
 def known_after(call: CallState, outcome: Outcome) -> Outcome:
     """The outcome of a call once one more attempt ended so: done wins, then doubt, which never leaves."""
-    if outcome is Outcome.DONE or call.outcome is None:
+    if outcome is DONE or call.outcome is None:
         return outcome
-    return Outcome.UNKNOWN if Outcome.UNKNOWN in (outcome, call.outcome) else outcome
+    return UNKNOWN if UNKNOWN in (outcome, call.outcome) else outcome
 
 
 def _unchanged(state: SagaState, event: e.Event, at_utc_s: float) -> Changes:
@@ -120,9 +121,7 @@ def _step_started(state: SagaState, event: e.StepStarted, at_utc_s: float) -> Ch
 
 
 def _step_completed(state: SagaState, event: e.StepCompleted, at_utc_s: float) -> Changes:
-    action = replace(
-        state.steps[event.step_id].action, outcome=Outcome.DONE, error="", retry_at_utc_s=0.0
-    )
+    action = replace(state.steps[event.step_id].action, outcome=DONE, error="", retry_at_utc_s=0.0)
     return {
         "steps": _with_step(state, event, action=action, result=event.result, probing=False),
         "completed": (*state.completed, event.step_id),
@@ -157,7 +156,7 @@ def _step_failed(state: SagaState, event: e.StepFailed, at_utc_s: float) -> Chan
 
 def _step_probed(state: SagaState, event: e.StepProbed, at_utc_s: float) -> Changes:
     step = state.steps[event.step_id]
-    again = event.outcome is Outcome.UNKNOWN and event.retry_at_utc_s > 0
+    again = event.outcome is UNKNOWN and event.retry_at_utc_s > 0
     action = replace(step.action, outcome=event.outcome, retry_at_utc_s=event.retry_at_utc_s)
     return {"steps": _with_step(state, event, action=action, probes=event.attempt, probing=again)}
 
@@ -193,7 +192,7 @@ def _compensation_retry(state: SagaState, event: e.CompensationRetry, at_utc_s: 
 
 def _step_compensated(state: SagaState, event: e.StepCompensated, at_utc_s: float) -> Changes:
     call = state.steps[event.step_id].compensation
-    done = replace(call, outcome=Outcome.DONE, error="")
+    done = replace(call, outcome=DONE, error="")
     return {
         "steps": _with_step(state, event, compensation=done),
         "completed": tuple(name for name in state.completed if name != event.step_id),
@@ -216,10 +215,10 @@ def _compensation_failed(state: SagaState, event: e.CompensationFailed, at_utc_s
 
 def _saga_retry(state: SagaState, event: e.SagaRetry, at_utc_s: float) -> Changes:
     changes: Changes = {"retry_count": state.retry_count + 1, "error": ""}
-    if state.status is SagaStatus.COMPENSATION_FAILED:
+    if state.status is saga_status.COMPENSATION_FAILED:
         again, changes["doubt_accepted"] = _undo_again, True
     else:
-        again = _do_again if state.status is SagaStatus.FAILED else _do_undone_again
+        again = _do_again if state.status is saga_status.FAILED else _do_undone_again
     changes["steps"] = {step_id: again(step) for step_id, step in state.steps.items()}
     return changes
 
@@ -228,35 +227,35 @@ def renewed(call: CallState) -> CallState:
     """The call with a new budget; a new effect, so a new epoch, only where the old one is known not to be."""
     if call.attempt == 0:
         return replace(call, outcome=None, error="")
-    if call.outcome is Outcome.NOT_DONE:
+    if call.outcome is NOT_DONE:
         return CallState(epoch=call.epoch + 1)
     return replace(call, attempts_base=call.attempt, retry_at_utc_s=0.0, started_at_utc_s=0.0)
 
 
 def _do_again(step: StepState) -> StepState:
-    if step.status is not StepStatus.FAILED:
+    if step.status is not step_status.FAILED:
         return step
-    return replace(step, status=StepStatus.RETRYING, action=renewed(step.action), probing=False)
+    return replace(step, status=step_status.RETRYING, action=renewed(step.action), probing=False)
 
 
 def _do_undone_again(step: StepState) -> StepState:
-    if step.status is StepStatus.COMPENSATED:
+    if step.status is step_status.COMPENSATED:
         return StepState(
             action=CallState(epoch=step.action.epoch + 1),
             compensation=CallState(epoch=step.compensation.epoch + 1),
         )
-    if step.status is StepStatus.FAILED:
-        return replace(step, status=StepStatus.PENDING, action=renewed(step.action), probing=False)
+    if step.status is step_status.FAILED:
+        return replace(step, status=step_status.PENDING, action=renewed(step.action), probing=False)
     return step
 
 
 def _undo_again(step: StepState) -> StepState:
-    if step.status is not StepStatus.COMPENSATION_FAILED:
+    if step.status is not step_status.COMPENSATION_FAILED:
         return step
-    done = step.action.outcome is Outcome.DONE
+    done = step.action.outcome is DONE
     return replace(
         step,
-        status=StepStatus.COMPLETED if done else StepStatus.FAILED,
+        status=step_status.COMPLETED if done else step_status.FAILED,
         compensation=renewed(step.compensation),
     )
 

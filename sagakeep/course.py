@@ -18,14 +18,13 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from sagakeep import events as e
+from sagakeep import saga_status, step_status
 from sagakeep.definition import OnFailure
 from sagakeep.mapping import MappingError, fill
-from sagakeep.service import Outcome
+from sagakeep.service import NOT_DONE, UNKNOWN, Outcome
 from sagakeep.state import (
     SagaState,
-    SagaStatus,
     StepState,
-    StepStatus,
     compensation_in_flight,
     in_flight,
     is_held_in_doubt,
@@ -43,11 +42,11 @@ Events = Sequence[e.AnyEvent]
 
 def follow(state: SagaState, now_utc_s: float) -> Events:
     """The facts that follow now; apply them and ask again."""
-    if state.status is SagaStatus.RUNNING:
+    if state.status is saga_status.RUNNING:
         return _forward(state, now_utc_s)
-    if state.status is SagaStatus.COMPENSATING:
+    if state.status is saga_status.COMPENSATING:
         return _backward(state, now_utc_s)
-    if state.status in (SagaStatus.CREATED, SagaStatus.RETRYING):
+    if state.status in (saga_status.CREATED, saga_status.RETRYING):
         return (e.SagaStarted(now_utc_s + state.definition.timeout_s),)
     return ()
 
@@ -55,7 +54,7 @@ def follow(state: SagaState, now_utc_s: float) -> Events:
 def must_stop(state: SagaState, now_utc_s: float) -> bool:
     """May no new attempt of an action be started or planned?"""
     return (
-        state.status is not SagaStatus.RUNNING
+        state.status is not saga_status.RUNNING
         or _is_expired(state, now_utc_s)
         or some_failed(state)
     )
@@ -64,9 +63,9 @@ def must_stop(state: SagaState, now_utc_s: float) -> bool:
 def settle_waiting(state: SagaState) -> list[e.StepFailed]:
     """End the calls whose next attempt was planned: it will not be made."""
     return [
-        give_up(state, step_id, step.action.outcome or Outcome.NOT_DONE, step.action.error)
+        give_up(state, step_id, step.action.outcome or NOT_DONE, step.action.error)
         for step_id, step in state.steps.items()
-        if step.status is StepStatus.RETRYING
+        if step.status is step_status.RETRYING
     ]
 
 
@@ -74,7 +73,7 @@ def give_up(
     state: SagaState, step_id: str, outcome: Outcome, error: str, latency_s: float = 0.0
 ) -> e.StepFailed:
     """The action failed for good; where its doubt can be probed, that is next."""
-    probing = outcome is Outcome.UNKNOWN and state.step(step_id).in_doubt == "probe"
+    probing = outcome is UNKNOWN and state.step(step_id).in_doubt == "probe"
     attempt = state.steps[step_id].action.attempt
     return e.StepFailed(step_id, attempt, outcome, error, latency_s, probing)
 
@@ -98,8 +97,8 @@ def _due(state: SagaState, now_utc_s: float) -> list[str]:
     return [
         step_id
         for step_id, step in state.steps.items()
-        if (step.status is StepStatus.PENDING and done.issuperset(dependencies[step_id]))
-        or (step.status is StepStatus.RETRYING and step.action.retry_at_utc_s <= now_utc_s)
+        if (step.status is step_status.PENDING and done.issuperset(dependencies[step_id]))
+        or (step.status is step_status.RETRYING and step.action.retry_at_utc_s <= now_utc_s)
     ]
 
 
@@ -111,7 +110,7 @@ def _stop(state: SagaState, now_utc_s: float) -> Events:
     failed = [
         step_id
         for step_id, step in state.steps.items()
-        if step.status is StepStatus.FAILED and not step.probing
+        if step.status is step_status.FAILED and not step.probing
     ]
     expired = _is_expired(state, now_utc_s)
     if not _is_to_be_held(state, failed) and (expired or _is_there_to_undo(state)):
@@ -148,7 +147,7 @@ def _start(state: SagaState, step_id: str) -> e.StepStarted | e.StepFailed:
     try:
         filled = _filled(state, state.step(step_id).payload)
     except MappingError as error:
-        return e.StepFailed(step_id, call.attempt, Outcome.NOT_DONE, str(error))
+        return e.StepFailed(step_id, call.attempt, NOT_DONE, str(error))
     return e.StepStarted(step_id, call.attempt + 1, call.epoch, filled)
 
 
@@ -199,11 +198,11 @@ def _stuck(state: SagaState) -> e.CompensationFailed | None:
         if step_id not in scope:
             continue
         call = step.compensation
-        if step.status is StepStatus.COMPENSATION_FAILED:
-            outcome = call.outcome or Outcome.NOT_DONE
+        if step.status is step_status.COMPENSATION_FAILED:
+            outcome = call.outcome or NOT_DONE
             return e.CompensationFailed(step_id, call.attempt, outcome, call.error)
         if is_held_in_doubt(state, step_id):
-            return e.CompensationFailed(step_id, call.attempt, Outcome.NOT_DONE, _DOUBT_IS_HELD)
+            return e.CompensationFailed(step_id, call.attempt, NOT_DONE, _DOUBT_IS_HELD)
     return None
 
 
@@ -211,7 +210,7 @@ _DOUBT_IS_HELD: Final = "the step is in doubt and its inDoubt is hold: retry to 
 
 
 def _is_undo_due(step: StepState, now_utc_s: float) -> bool:
-    if step.status is StepStatus.COMPENSATING:
+    if step.status is step_status.COMPENSATING:
         return 0 < step.compensation.retry_at_utc_s <= now_utc_s
     return True
 
@@ -223,5 +222,5 @@ def _start_undo(state: SagaState, step_id: str) -> e.CompensationStarted | e.Com
     try:
         filled = _filled(state, state.step(step_id).compensation_payload)
     except MappingError as error:
-        return e.CompensationExhausted(step_id, call.attempt, Outcome.NOT_DONE, str(error))
+        return e.CompensationExhausted(step_id, call.attempt, NOT_DONE, str(error))
     return e.CompensationStarted(step_id, call.attempt + 1, call.epoch, filled)

@@ -13,16 +13,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sagakeep.service import Call, Outcome, Phase
-from sagakeep.state import (
-    SagaState,
-    SagaStatus,
-    StepState,
-    StepStatus,
-    compensation_in_flight,
-    is_done,
-    pivot_is_done,
-)
+from sagakeep import saga_status, step_status
+from sagakeep.service import UNKNOWN, Call, Phase
+from sagakeep.state import SagaState, StepState, compensation_in_flight, is_done, pivot_is_done
 
 
 class RunCall(NamedTuple):
@@ -46,9 +39,9 @@ Effect = RunCall | WaitUntil
 
 def outstanding(state: SagaState) -> list[Effect]:
     """List the effects, at most one WaitUntil, the earliest."""
-    if state.status is SagaStatus.RUNNING:
+    if state.status is saga_status.RUNNING:
         effects, times = _forward(state)
-    elif state.status is SagaStatus.COMPENSATING:
+    elif state.status is saga_status.COMPENSATING:
         effects, times = _backward(state)
     else:
         return []
@@ -62,9 +55,9 @@ def _forward(state: SagaState) -> tuple[list[Effect], list[float]]:
     times = [] if pivot_is_done(state) else [state.deadline_utc_s]
     for step_id, step in state.steps.items():
         status = step.status
-        if status is StepStatus.RUNNING:
+        if status is step_status.RUNNING:
             effects.append(_action(step_id, step))
-        elif status is StepStatus.RETRYING:
+        elif status is step_status.RETRYING:
             times.append(step.action.retry_at_utc_s)
         elif step.probing:
             effects.append(_probe(step_id, step))
@@ -75,14 +68,14 @@ def _backward(state: SagaState) -> tuple[list[Effect], list[float]]:
     effects: list[Effect] = []
     times: list[float] = []
     for step_id, step in state.steps.items():
-        if step.status is StepStatus.RUNNING:
+        if step.status is step_status.RUNNING:
             effects.append(_action(step_id, step))
         elif step.probing:
             effects.append(_probe(step_id, step))
         elif compensation_in_flight(step):
             call = step.compensation
             effects.append(RunCall(step_id, "compensation", call.epoch, call.attempt))
-        elif step.status is StepStatus.COMPENSATING:
+        elif step.status is step_status.COMPENSATING:
             times.append(step.compensation.retry_at_utc_s)
     return effects, times
 
@@ -112,7 +105,7 @@ def call_of(state: SagaState, effect: RunCall) -> Call:
     elif effect.phase == "probe":
         action = spec.probe
     if effect.phase != "action":
-        outcome = step.action.outcome or Outcome.UNKNOWN
+        outcome = step.action.outcome or UNKNOWN
         result = step.result if is_done(step) else None
     return Call(
         saga_id=state.id,

@@ -33,21 +33,14 @@ from msgspec.structs import replace
 
 from sagakeep import events as e
 from sagakeep import messages as m
+from sagakeep import saga_status, step_status
 from sagakeep.backoff import next_attempt_at
 from sagakeep.changes import known_after
 from sagakeep.course import Events, follow, give_up, must_stop, settle_waiting
 from sagakeep.definition import StepKind
 from sagakeep.errors import MoveRefused, SagaNotFound, UnknownStep
-from sagakeep.service import AttemptResult, Outcome
-from sagakeep.state import (
-    FINAL,
-    HELD,
-    SagaState,
-    SagaStatus,
-    StepStatus,
-    compensation_in_flight,
-    pivot_is_done,
-)
+from sagakeep.service import DONE, NOT_DONE, UNKNOWN, AttemptResult, Outcome
+from sagakeep.state import FINAL, HELD, SagaState, compensation_in_flight, pivot_is_done
 from sagakeep.transitions import birth, evolve
 
 
@@ -121,15 +114,15 @@ def allowed_moves(state: SagaState) -> tuple[str, ...]:
 
 _COMPENSABLE: Final = frozenset(
     {
-        SagaStatus.CREATED,
-        SagaStatus.RUNNING,
-        SagaStatus.FAILED,
-        SagaStatus.RETRYING,
-        SagaStatus.COMPLETED,
+        saga_status.CREATED,
+        saga_status.RUNNING,
+        saga_status.FAILED,
+        saga_status.RETRYING,
+        saga_status.COMPLETED,
     }
 )
 _RETRIABLE: Final = frozenset(
-    {SagaStatus.FAILED, SagaStatus.COMPENSATION_FAILED, SagaStatus.COMPENSATED}
+    {saga_status.FAILED, saga_status.COMPENSATION_FAILED, saga_status.COMPENSATED}
 )
 
 
@@ -140,7 +133,7 @@ def _refuse(state: SagaState, move: str, why: str) -> MoveRefused:
 def _compensate(state: SagaState, wish: m.Compensate, now_utc_s: float) -> Events:
     if wish.step_id and wish.step_id not in state.steps:
         raise UnknownStep(state.id, wish.step_id, tuple(state.steps))
-    if state.status in (SagaStatus.COMPENSATING, SagaStatus.COMPENSATED):
+    if state.status in (saga_status.COMPENSATING, saga_status.COMPENSATED):
         return ()
     if pivot_is_done(state):
         raise _refuse(state, "compensate", "its pivot is done")
@@ -181,12 +174,12 @@ def _hold(state: SagaState, news: m.Hold, now_utc_s: float) -> Events:
     settled: list[e.AnyEvent] = [
         give_up(state, step_id, _in_doubt(state, step_id), news.error)
         for step_id, step in state.steps.items()
-        if step.status is StepStatus.RUNNING
+        if step.status is step_status.RUNNING
     ]
     settled += settle_waiting(state)
-    if state.status is SagaStatus.RUNNING:
+    if state.status is saga_status.RUNNING:
         return (restarted, *settled, e.SagaFailed(news.error))
-    if state.status is SagaStatus.COMPENSATING:
+    if state.status is saga_status.COMPENSATING:
         return (restarted, *settled, _undo_held(state, news.error))
     return (restarted,)
 
@@ -194,16 +187,16 @@ def _hold(state: SagaState, news: m.Hold, now_utc_s: float) -> Events:
 def _in_doubt(state: SagaState, step_id: str) -> Outcome:
     """What is known of an attempt that nobody heard of again."""
     is_harmless = state.step(step_id).kind is StepKind.READ_ONLY
-    return Outcome.NOT_DONE if is_harmless else Outcome.UNKNOWN
+    return NOT_DONE if is_harmless else UNKNOWN
 
 
 def _undo_held(state: SagaState, error: str) -> e.CompensationFailed:
     for step_id, step in state.steps.items():
-        if step.status is StepStatus.COMPENSATING:
+        if step.status is step_status.COMPENSATING:
             call = step.compensation
             waits = call.outcome if call.retry_at_utc_s else None
-            return e.CompensationFailed(step_id, call.attempt, waits or Outcome.UNKNOWN, error)
-    return e.CompensationFailed("", 0, Outcome.NOT_DONE, error)
+            return e.CompensationFailed(step_id, call.attempt, waits or UNKNOWN, error)
+    return e.CompensationFailed("", 0, NOT_DONE, error)
 
 
 def _attempt_ended(state: SagaState, news: m.AttemptEnded, now_utc_s: float) -> Events:
@@ -231,10 +224,10 @@ def _attempt_ended(state: SagaState, news: m.AttemptEnded, now_utc_s: float) -> 
 def _is_awaited(state: SagaState, news: m.AttemptEnded) -> bool:
     """Is this attempt outstanding? The same question as `outstanding`, for one call."""
     step = state.steps[news.step_id]
-    if state.status not in (SagaStatus.RUNNING, SagaStatus.COMPENSATING):
+    if state.status not in (saga_status.RUNNING, saga_status.COMPENSATING):
         return False
     if news.phase == "action":
-        awaited, call = step.status is StepStatus.RUNNING, step.action
+        awaited, call = step.status is step_status.RUNNING, step.action
     elif news.phase == "compensation":
         awaited, call = compensation_in_flight(step), step.compensation
     else:
@@ -244,9 +237,9 @@ def _is_awaited(state: SagaState, news: m.AttemptEnded) -> bool:
 
 def _action_ended(state: SagaState, news: m.AttemptEnded, now_utc_s: float) -> Events:
     spec, call, result = state.step(news.step_id), state.steps[news.step_id].action, news.result
-    if result.outcome is Outcome.DONE:
+    if result.outcome is DONE:
         return (e.StepCompleted(news.step_id, news.attempt, result.result, result.latency_s),)
-    outcome = Outcome.NOT_DONE if spec.kind is StepKind.READ_ONLY else _learned(news)
+    outcome = NOT_DONE if spec.kind is StepKind.READ_ONLY else _learned(news)
     if not _is_permanent(result) and not must_stop(state, now_utc_s):
         endless = spec.kind is StepKind.RETRIABLE or pivot_is_done(state)
         at = next_attempt_at(
@@ -268,17 +261,17 @@ def _action_ended(state: SagaState, news: m.AttemptEnded, now_utc_s: float) -> E
 def _learned(news: m.AttemptEnded) -> Outcome:
     """What an attempt tells of its call. When it was made again, its first making may still have happened."""
     outcome = news.result.outcome
-    return Outcome.UNKNOWN if news.repeated and outcome is Outcome.NOT_DONE else outcome
+    return UNKNOWN if news.repeated and outcome is NOT_DONE else outcome
 
 
 def _is_permanent(result: AttemptResult) -> bool:
-    return result.permanent and result.outcome is Outcome.NOT_DONE
+    return result.permanent and result.outcome is NOT_DONE
 
 
 def _compensation_ended(state: SagaState, news: m.AttemptEnded, now_utc_s: float) -> Events:
     step_id, attempt, result = news.step_id, news.attempt, news.result
     spec, call = state.step(step_id), state.steps[step_id].compensation
-    if result.outcome is Outcome.DONE:
+    if result.outcome is DONE:
         return (e.StepCompensated(step_id, attempt, result.result, result.latency_s),)
     outcome = _learned(news)
     if not _is_permanent(result):
@@ -310,9 +303,9 @@ def _probe_ended(state: SagaState, news: m.AttemptEnded, now_utc_s: float) -> Ev
     spec, step, result = state.step(step_id), state.steps[step_id], news.result
     outcome, body, error = _answer_of_probe(result)
     probed = e.StepProbed(step_id, attempt, outcome, body, error, 0.0, result.latency_s)
-    if outcome is Outcome.DONE:
+    if outcome is DONE:
         return (probed, e.StepCompleted(step_id, step.action.attempt, body))
-    if outcome is Outcome.NOT_DONE or _is_permanent(result):
+    if outcome is NOT_DONE or _is_permanent(result):
         return (probed,)
     at = next_attempt_at(
         replace(spec.retry, elapsed_s_max=None),
@@ -328,15 +321,15 @@ def _probe_ended(state: SagaState, news: m.AttemptEnded, now_utc_s: float) -> Ev
 
 def _answer_of_probe(result: AttemptResult) -> tuple[Outcome, object, str]:
     """Read `{"outcome": "done"|"not_done", "result"}`; anything else says nothing."""
-    if result.outcome is not Outcome.DONE:
-        return Outcome.UNKNOWN, None, result.error
+    if result.outcome is not DONE:
+        return UNKNOWN, None, result.error
     match result.result:
         case {"outcome": "done", **rest}:
-            return Outcome.DONE, rest.get("result"), ""
+            return DONE, rest.get("result"), ""
         case {"outcome": "not_done"}:
-            return Outcome.NOT_DONE, None, ""
+            return NOT_DONE, None, ""
         case _:
-            return Outcome.UNKNOWN, None, "the probe did not answer with an outcome"
+            return UNKNOWN, None, "the probe did not answer with an outcome"
 
 
 _REACTIONS: Final[dict[type[m.Message], Callable[[SagaState, Any, float], Events]]] = {

@@ -27,7 +27,7 @@ from sagakeep.definition import SagaDefinition
 from sagakeep.errors import SagakeepError, SagaNotFound, Unavailable
 from sagakeep.events import Record
 from sagakeep.messages import Compensate, Create, Delete, Message, Retry, Started
-from sagakeep.runtime.journal_files import JournalStatistics, open_journal
+from sagakeep.runtime.journal_files import JournalStatistics, OpenedJournal, open_journal
 from sagakeep.runtime.mailbox import FailureOnly, Reply
 from sagakeep.state import MOVING, SagaState
 
@@ -277,6 +277,20 @@ class Orchestrator:
         await self._engine.drain(grace_s)
 
 
+def _open_journal(directory: str, ports: Ports) -> OpenedJournal:
+    def random_16() -> bytes:
+        return ports.chance(16)
+
+    return open_journal(
+        ports.disk,
+        directory,
+        now_ns=int(ports.wall() * 1e9),
+        segment_bytes=ports.segment_bytes,
+        salt=random_16,
+        uuid=random_16,
+    )
+
+
 async def _saga_or_error(reply: Reply | SagakeepError) -> SagaState | SagakeepError:
     if isinstance(reply, SagakeepError):
         return reply
@@ -306,9 +320,7 @@ async def opening_orchestrator(
 ) -> AsyncIterator[Orchestrator]:
     """As `open_orchestrator`, but the block is entered while recovery still runs."""
     ports = ports or Ports()
-    opened = await ports.run_blocking(
-        lambda: open_journal(ports.disk, directory, now_ns=int(ports.wall() * 1e9))
-    )
+    opened = await ports.run_blocking(_open_journal, directory, ports)
     engine = Engine(opened, directory, services, ports)
     try:
         async with trio.open_nursery() as nursery:

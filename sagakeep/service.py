@@ -15,7 +15,7 @@ work only once.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -28,6 +28,11 @@ class Outcome(StrEnum):
     DONE = "done"
     NOT_DONE = "not_done"
     UNKNOWN = "unknown"
+
+
+DONE: Final = Outcome.DONE  # names for the hot path; why, see sagakeep.saga_status
+NOT_DONE: Final = Outcome.NOT_DONE
+UNKNOWN: Final = Outcome.UNKNOWN
 
 
 class ServiceRefused(Exception):

@@ -9,46 +9,20 @@ Pure: no clock, no I/O. Values are never changed, only replaced.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import StrEnum
 from typing import Final
 
 import msgspec
 
+from sagakeep import step_status
 from sagakeep.definition import InDoubt, SagaDefinition, Step, StepKind
 from sagakeep.graph import Graph
 from sagakeep.plan import Plan, plan_of
-from sagakeep.service import Outcome
-
-
-class SagaStatus(StrEnum):
-    CREATED = "created"
-    RUNNING = "running"
-    FAILED = "failed"
-    RETRYING = "retrying"
-    COMPENSATING = "compensating"
-    COMPENSATION_FAILED = "compensation_failed"
-    COMPENSATED = "compensated"
-    COMPLETED = "completed"
-
-    __hash__ = str.__hash__  # Enum's is Python code, and statuses are keys on the hot path
-
-
-class StepStatus(StrEnum):
-    PENDING = "pending"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    RETRYING = "retrying"
-    COMPENSATING = "compensating"
-    COMPENSATED = "compensated"
-    COMPENSATION_FAILED = "compensation_failed"
-
-    __hash__ = str.__hash__  # as above
-
-
-FINAL: Final = frozenset({SagaStatus.COMPLETED, SagaStatus.COMPENSATED})
-HELD: Final = frozenset({SagaStatus.FAILED, SagaStatus.COMPENSATION_FAILED})  # wait for an operator
-MOVING: Final = frozenset(set(SagaStatus) - FINAL - HELD)
+from sagakeep.saga_status import FINAL as FINAL
+from sagakeep.saga_status import HELD as HELD
+from sagakeep.saga_status import MOVING as MOVING
+from sagakeep.saga_status import SagaStatus as SagaStatus
+from sagakeep.service import DONE, NOT_DONE, UNKNOWN, Outcome
+from sagakeep.step_status import StepStatus as StepStatus
 
 
 class CallState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -81,7 +55,7 @@ class StepState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     `probes_base` how many before the action last failed.
     """
 
-    status: StepStatus = StepStatus.PENDING
+    status: StepStatus = step_status.PENDING
     action: CallState = CALL_UNTOUCHED
     compensation: CallState = CALL_UNTOUCHED
     result: object = None
@@ -138,18 +112,18 @@ class SagaState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 def in_flight(step: StepState) -> bool:
     """Is an attempt of the action out, so that it must settle before an undo?"""
-    return step.status is StepStatus.RUNNING
+    return step.status is step_status.RUNNING
 
 
 def compensation_in_flight(step: StepState) -> bool:
     """Is an attempt of the compensation out?"""
-    return step.status is StepStatus.COMPENSATING and not step.compensation.retry_at_utc_s
+    return step.status is step_status.COMPENSATING and not step.compensation.retry_at_utc_s
 
 
 def some_failed(state: SagaState) -> bool:
     """Did an action fail for good, with nothing left to ask about it?"""
     for step in state.steps.values():  # noqa: SIM110 # asked at every decision; any() costs twice
-        if step.status is StepStatus.FAILED and not step.probing:
+        if step.status is step_status.FAILED and not step.probing:
             return True
     return False
 
@@ -157,7 +131,7 @@ def some_failed(state: SagaState) -> bool:
 def unsettled(state: SagaState) -> bool:
     """Is an action or a probe out, so that nothing may be undone yet?"""
     for step in state.steps.values():  # noqa: SIM110 # as above
-        if step.status is StepStatus.RUNNING or step.probing:
+        if step.status is step_status.RUNNING or step.probing:
             return True
     return False
 
@@ -165,27 +139,27 @@ def unsettled(state: SagaState) -> bool:
 def pivot_is_done(state: SagaState) -> bool:
     """Is the saga past its point of no return?"""
     pivot = plan_of(state.definition).pivot
-    return pivot is not None and state.steps[pivot].status is StepStatus.COMPLETED
+    return pivot is not None and state.steps[pivot].status is step_status.COMPLETED
 
 
 def may_have_happened(state: SagaState, step_id: str) -> bool:
     """Is the effect of the step's action there, or may it be there, not undone?"""
     step = state.steps[step_id]
-    if step.status is StepStatus.COMPENSATED:
+    if step.status is step_status.COMPENSATED:
         return False
-    return step.action.outcome is not None and step.action.outcome is not Outcome.NOT_DONE
+    return step.action.outcome is not None and step.action.outcome is not NOT_DONE
 
 
 def is_done(step: StepState) -> bool:
-    return step.action.outcome is Outcome.DONE and step.status is not StepStatus.COMPENSATED
+    return step.action.outcome is DONE and step.status is not step_status.COMPENSATED
 
 
 def is_held_in_doubt(state: SagaState, step_id: str) -> bool:
     """Does the step's doubt wait for an operator's word?"""
     step = state.steps[step_id]
     return (
-        step.action.outcome is Outcome.UNKNOWN
-        and step.status in (StepStatus.FAILED, StepStatus.PENDING)
+        step.action.outcome is UNKNOWN
+        and step.status in (step_status.FAILED, step_status.PENDING)
         and not state.doubt_accepted
         and state.step(step_id).in_doubt is InDoubt.HOLD
     )
@@ -208,7 +182,7 @@ def to_undo(state: SagaState) -> list[str]:
         and spec.kind is not StepKind.READ_ONLY
         and spec.id in scope
         and may_have_happened(state, spec.id)
-        and state.steps[spec.id].status not in (StepStatus.RUNNING, StepStatus.RETRYING)
+        and state.steps[spec.id].status not in (step_status.RUNNING, step_status.RETRYING)
     ]
     left.sort(key=lambda step_id: -state.steps[step_id].order)
     return left

@@ -18,6 +18,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from sagakeep import events as e
+from sagakeep import saga_status
 from sagakeep.changes import CHANGES
 from sagakeep.errors import SagakeepError
 from sagakeep.state import STEP_UNTOUCHED, SagaState, SagaStatus
@@ -82,7 +83,7 @@ def birth(saga_id: str, event: e.SagaCreated, at_utc_s: float) -> SagaState:
     return SagaState(
         id=saga_id,
         definition=event.definition,
-        status=SagaStatus.CREATED,
+        status=saga_status.CREATED,
         sequence=1,
         created_at_utc_s=at_utc_s,
         updated_at_utc_s=at_utc_s,

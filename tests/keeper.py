@@ -8,10 +8,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
-from memory_disk import Inode, MemoryDisk, MemoryFile
 from shop import saga as document
-from trio.testing import MockClock
 
+from sagakeep import limits
 from sagakeep.actors.registry import Deliver
 from sagakeep.codec import decode_records
 from sagakeep.messages import Message
@@ -20,6 +19,8 @@ from sagakeep.runtime.blocking import in_turn
 from sagakeep.runtime.disk import Disk
 from sagakeep.runtime.journal_check import verify_journal
 from sagakeep.service import Call, ServiceRefused, ServiceUnavailable
+from sagakeep.simulation.disk import MemoryDisk, MemoryFile
+from sagakeep.simulation.schedule import run_in_virtual_time
 from sagakeep.state import SagaState, SagaStatus
 from sagakeep.transitions import fold
 from sagakeep.validation import parse_definition
@@ -34,23 +35,10 @@ class LeanDisk(MemoryDisk):
         super().open(path, create=create)
         return LeanFile(self.names[path])
 
-    def cut_power(self, random: object = None) -> LeanDisk:
-        return _lean(super().cut_power(random))
-
-    def copy(self) -> LeanDisk:
-        return _lean(super().copy())
-
 
 class LeanFile(MemoryFile):
     def allocate(self, size: int) -> None:
         pass
-
-
-def _lean(disk: MemoryDisk) -> LeanDisk:
-    lean = LeanDisk()
-    lean.names, lean.synced_names = dict(disk.names), dict(disk.synced_names)
-    assert all(isinstance(inode, Inode) for inode in lean.names.values())
-    return lean
 
 
 class Ledger:
@@ -109,6 +97,7 @@ async def keeping(
     disk: Disk | None = None,
     services: Mapping[str, object] | None = None,
     wall_s: float = NOON,
+    snapshot_every_bytes: int = limits.SNAPSHOT_EVERY_BYTES,
 ) -> AsyncIterator[Orchestrator]:
     """Run an orchestrator; its disk is in memory, but for the rows."""
     ports = Ports(
@@ -116,6 +105,7 @@ async def keeping(
         wall=lambda: wall_s,
         draw=lambda: 0.5,
         run_blocking=in_turn,
+        snapshot_every_bytes=snapshot_every_bytes,
     )
     services = {"shop": Ledger()} if services is None else services
     async with open_orchestrator(str(directory), services, ports) as orchestrator:
@@ -163,10 +153,4 @@ def statuses(states: Mapping[str, SagaState]) -> Counter[SagaStatus]:
 
 def run_the_same_way(main: Callable[..., Awaitable[object]], *arguments: object) -> None:
     """Run in virtual time with trio's tasks in the same order whenever it is called with the same."""
-    was = trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING
-    trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING = True  # as trio does for hypothesis
-    trio._core._run._r.seed(0)
-    try:
-        trio.run(main, *arguments, clock=MockClock(autojump_threshold=0))
-    finally:
-        trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING = was
+    run_in_virtual_time(main, *arguments, seed=0)

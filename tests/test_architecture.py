@@ -19,9 +19,9 @@ PACKAGE = Path(__file__).parent.parent / "sagakeep"
 LAYERS = {
     "ground": "errors limits",
     "pure": """
-        service definition events messages state transitions changes course machine effects plan graph
-        order mapping expression backoff codec validation conversion faults json_text json_value pointer
-        redaction reply published standing view bind transitions_page
+        service definition events messages saga_status step_status state transitions changes course
+        machine effects plan graph order mapping expression backoff codec validation conversion faults
+        json_text json_value pointer redaction reply published standing view bind transitions_page
         """,
     "runtime": "runtime.*",
     "actors": "actors.*",
@@ -31,6 +31,7 @@ LAYERS = {
     "demo": "demo demo_barrier demo_ledger",
     "settings": "config environ settings setting_rules logs",
     "offline": "audit event_listing",
+    "simulation": "simulation.*",
     "top": "sagakeep __main__ cli complaint serve services",
 }
 
@@ -46,7 +47,8 @@ BELOW = {
     "demo": "pure ground",
     "settings": "pure ground",
     "offline": "settings runtime pure ground",
-    "top": "offline settings demo http facade callers runtime pure ground",
+    "simulation": "facade actors runtime pure ground",
+    "top": "offline simulation settings demo http facade callers runtime pure ground",
 }
 
 # Who may import what is not ours; a prefix that ends in a dot is a whole package of ours.

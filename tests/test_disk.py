@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from journal_samples import bodies, open_sample
-from memory_disk import MemoryDisk
 
 from sagakeep.errors import JournalLocked
 from sagakeep.runtime.disk import LocalDisk
+from sagakeep.simulation.disk import MemoryDisk
 
 
 def test_a_write_is_read_back_and_is_short_only_at_the_end_of_the_file(tmp_path: Path) -> None:

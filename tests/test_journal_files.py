@@ -17,7 +17,6 @@ from journal_samples import (
     verified,
     write_journal,
 )
-from memory_disk import MemoryDisk
 
 from sagakeep import limits
 from sagakeep.errors import (
@@ -30,6 +29,7 @@ from sagakeep.errors import (
 from sagakeep.runtime import journal_reader
 from sagakeep.runtime.disk import LocalDisk
 from sagakeep.runtime.journal_files import Position, ScannedFrame, open_journal
+from sagakeep.simulation.disk import MemoryDisk
 
 
 def test_a_fresh_directory_becomes_an_empty_journal(tmp_path: Path) -> None:

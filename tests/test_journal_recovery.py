@@ -21,7 +21,6 @@ from journal_samples import (
     verified,
     write_journal,
 )
-from memory_disk import MemoryDisk
 
 from sagakeep.errors import DiskFull, JournalBroken, JournalCorrupt, JournalError
 from sagakeep.runtime import frame, segment
@@ -30,6 +29,7 @@ from sagakeep.runtime.frame import Sight
 from sagakeep.runtime.journal_directory import Format, Head, Paths, read_head
 from sagakeep.runtime.journal_files import open_journal, verify_journal
 from sagakeep.runtime.journal_tail import CORRUPT, END, TORN, judge_tail
+from sagakeep.simulation.disk import MemoryDisk
 
 SMALL = [b"first record", b"second", bytes(260), b"the last one"]
 ENDS = [128]  # of each frame of SMALL in its segment

@@ -14,6 +14,7 @@ import trio.testing
 from test_rows import NOON, ids, saga
 
 from sagakeep.actors.read_model import BadCursor, ReadModel, SagaQuery
+from sagakeep.actors.row_file import RowFile
 from sagakeep.actors.rows import Rows, row_of
 from sagakeep.errors import Unavailable
 from sagakeep.state import SagaState, SagaStatus
@@ -243,7 +244,7 @@ def positions_of_a_kill(path: str) -> int:
     for end in ("", "-wal"):
         if Path(path + end).exists():
             Path(path + ".killed" + end).write_bytes(Path(path + end).read_bytes())
-    rows = Rows(path + ".killed")
+    rows = Rows(RowFile(path + ".killed"))
     applied_through = rows.open("", None)
     rows.close()
     return applied_through

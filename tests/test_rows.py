@@ -69,14 +69,14 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def rows(path: Path) -> Iterator[Rows]:
-    rows = Rows(str(path))
+    rows = Rows(RowFile(str(path)))
     assert rows.open("u", None) == 0
     yield rows
     rows.close()
 
 
 def reopened(path: Path, journal_uuid: str = "u", journal_end: int | None = None) -> int:
-    rows = Rows(str(path))
+    rows = Rows(RowFile(str(path)))
     applied_through = rows.open(journal_uuid, journal_end)
     rows.close()
     return applied_through
@@ -504,7 +504,7 @@ def test_a_file_that_somebody_else_locks_is_not_deleted(path: Path, rows: Rows) 
 
 def test_a_path_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.OperationalError, match="unable to open"):
-        Rows(str(tmp_path / "none" / "file")).open("u", None)
+        Rows(RowFile(str(tmp_path / "none" / "file"))).open("u", None)
 
 
 def test_readers_cannot_write(rows: Rows) -> None:

@@ -7,12 +7,12 @@ import errno
 import pytest
 from faulty_disk import FaultyDisk
 from journal_samples import UUID
-from memory_disk import MemoryDisk
 
 from sagakeep.errors import DiskFull, JournalCorrupt
 from sagakeep.runtime import segment
 from sagakeep.runtime.journal_directory import Paths, read_head
 from sagakeep.runtime.segment import Segment
+from sagakeep.simulation.disk import MemoryDisk
 
 SEGMENT = Segment(UUID, 7, 0xA1B2C8, 3, 0xDEADBEEF, 1_700_000_000_000_000_000, bytes(range(16)))
 NAME = "0000000000000007-0000000000a1b2c8.seg"

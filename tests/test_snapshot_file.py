@@ -10,13 +10,13 @@ from random import Random
 import pytest
 from faulty_disk import FaultyDisk, Killed
 from journal_samples import DATA, open_sample
-from memory_disk import MemoryDisk
 
 from sagakeep import limits
 from sagakeep.errors import DiskFull, JournalCorrupt, JournalError
 from sagakeep.runtime.disk import Disk, LocalDisk
 from sagakeep.runtime.journal_directory import Format
 from sagakeep.runtime.snapshot_file import read_newest_snapshot, write_snapshot
+from sagakeep.simulation.disk import MemoryDisk
 
 CHUNKS = [b"first chunk", b"", bytes(100), b"\xf5SCK not a chunk", b"END\xa5"]
 

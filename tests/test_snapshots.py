@@ -27,11 +27,10 @@ def snapshots(disk: LeanDisk) -> list[int]:
 
 
 async def test_a_snapshot_is_taken_whenever_the_journal_has_grown_enough(
-    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, autojump_clock: MockClock
 ) -> None:
-    monkeypatch.setattr(limits, "SNAPSHOT_EVERY_BYTES", 1_000)
     disk = LeanDisk()
-    async with keeping(tmp_path, disk) as sagas:
+    async with keeping(tmp_path, disk, snapshot_every_bytes=1_000) as sagas:
         seen: set[int] = set()
         for _ in range(10):
             await begin_and_wait(sagas)
@@ -56,11 +55,10 @@ async def test_a_journal_that_grew_little_has_no_snapshot_until_the_process_ends
 async def test_a_snapshot_is_of_a_whole_frame_however_large_the_group_commit(
     tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, ticks: int
 ) -> None:
-    monkeypatch.setattr(limits, "SNAPSHOT_EVERY_BYTES", 1)
     monkeypatch.setattr(limits, "COMMIT_BYTES_TARGET", 16 << 20)
     disk = LeanDisk()
     definition = parse_definition(document(step("a", "gated")), None)
-    async with keeping(tmp_path, disk) as sagas:
+    async with keeping(tmp_path, disk, snapshot_every_bytes=1) as sagas:
         await begin(sagas)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(sagas.start_many, [definition] * (12 * NOTES_BETWEEN_CHECKPOINTS))
@@ -82,14 +80,12 @@ async def test_a_snapshot_is_of_a_whole_frame_however_large_the_group_commit(
 async def test_a_snapshot_that_cannot_be_written_costs_nothing_but_time(
     tmp_path: Path,
     autojump_clock: MockClock,
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     number: int,
 ) -> None:
-    monkeypatch.setattr(limits, "SNAPSHOT_EVERY_BYTES", 1)
     disk = FaultyDisk(inner := LeanDisk())
     with caplog.at_level(logging.WARNING):
-        async with keeping(tmp_path, disk) as sagas:
+        async with keeping(tmp_path, disk, snapshot_every_bytes=1) as sagas:
             disk.faults.append(_fault_of_snapshots(number))
             saga = await begin_and_wait(sagas)
     assert snapshots(inner) == []

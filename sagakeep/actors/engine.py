@@ -11,6 +11,7 @@ What is further out ends later: a saga can always call, and always learns whethe
 from __future__ import annotations
 
 import logging
+import os
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ from sagakeep.actors.numbers import Numbers
 from sagakeep.actors.read_model import ReadModel
 from sagakeep.actors.recovery import RecoverySummary, recover
 from sagakeep.actors.registry import Deliver, Registry
+from sagakeep.actors.row_file import RowFile
 from sagakeep.actors.saga import World
 from sagakeep.actors.snapshots import Snapshots
 from sagakeep.messages import AttemptEnded
@@ -52,6 +54,11 @@ class Ports(NamedTuple):
     wall: Callable[[], float] = time.time
     draw: Callable[[], float] = random.random
     run_blocking: RunBlocking = in_thread
+    chance: Callable[[int], bytes] = os.urandom  # what ids and salts are made of
+    stopwatch: Callable[[], float] = time.monotonic  # paces work that blocks, seconds
+    row_file: Callable[[str], RowFile] = RowFile
+    segment_bytes: int = limits.SEGMENT_BYTES
+    snapshot_every_bytes: int = limits.SNAPSHOT_EVERY_BYTES
 
 
 class Engine:
@@ -66,9 +73,11 @@ class Engine:
         self.report = opened.report
         self.files = opened.files
         self.clock = Clock(ports.wall)
-        self.ids = Ids(self.clock.now_utc_s)
+        self.ids = Ids(self.clock.now_utc_s, ports.chance)
         self.timers = Timers()
-        self.read_model = ReadModel(f"{directory}/index.sqlite", run_blocking=ports.run_blocking)
+        self.read_model = ReadModel(
+            f"{directory}/index.sqlite", run_blocking=ports.run_blocking, row_file=ports.row_file
+        )
         self.committed = Committed(self.read_model)
         self.journal: Journal[Note] = Journal(
             opened.files, self.committed.note, self.committed.synced, ports.run_blocking
@@ -80,7 +89,9 @@ class Engine:
         }
         world = World(self.journal, self.gateways, self.timers, self.clock, ports.draw)
         self.registry = Registry(world, self.committed, self.read_model, self.history)
-        self.snapshots = Snapshots(ports.disk, directory, self.committed, ports.run_blocking)
+        self.snapshots = Snapshots(
+            ports.disk, directory, self.committed, ports.run_blocking, ports.snapshot_every_bytes
+        )
         self.health = Health(self.journal, self.registry, self.read_model)
         self.numbers = Numbers(self.journal, self.registry, self.committed, self.gateways)
         self._ports = ports
@@ -153,6 +164,7 @@ class Engine:
             self.committed,
             self.read_model,
             self._ports.run_blocking,
+            self._ports.stopwatch,
         )
         live = list(self.committed.live.values())
         latest_utc_s = max((state.updated_at_utc_s for state, _ in live), default=0.0)

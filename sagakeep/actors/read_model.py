@@ -34,6 +34,7 @@ from typing import Final, TypeVar
 import msgspec
 import trio
 
+from sagakeep.actors.row_file import RowFile
 from sagakeep.actors.rows import Entry, Row, RowPage, Rows, row_of
 from sagakeep.actors.saga_query import BadCursor, SagaQuery
 from sagakeep.errors import Unavailable
@@ -92,9 +93,10 @@ class ReadModel:
         flush_interval_s: float = FLUSH_INTERVAL_S,
         pending_max: int = PENDING_MAX,
         run_blocking: RunBlocking = in_thread,
+        row_file: Callable[[str], RowFile] = RowFile,
     ) -> None:
         self.applied_through = 0  # the durable rows reflect the journal below this position
-        self._rows = Rows(path)
+        self._rows = Rows(row_file(path))
         self._interval_s = flush_interval_s
         self._pending_max = pending_max
         self._run_blocking = run_blocking

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -67,9 +67,10 @@ async def recover(
     committed: Committed,
     read_model: ReadModel,
     run_blocking: RunBlocking = in_thread,
+    stopwatch: Callable[[], float] = time.monotonic,
 ) -> RecoverySummary:
     """Fill `committed` from the disk. Raises JournalCorrupt when a record does not follow from those before."""
-    began_s = time.monotonic()
+    began_s = stopwatch()
     end = files.position
     snapshot = await run_blocking(_load_snapshot, disk, directory)
     if snapshot is not None and snapshot.position > end:
@@ -86,7 +87,7 @@ async def recover(
         start = snapshot.position
     folding = _fold_tail(files, start, committed.live)
     records = events = 0
-    while piece := await run_blocking(_next_piece, folding):
+    while piece := await run_blocking(_next_piece, folding, stopwatch):
         for noted in piece:
             committed.note(noted.note, noted.position)
             events += len(noted.note.record.events)
@@ -95,7 +96,7 @@ async def recover(
         read_model.mark(piece[-1].position.frame)
         await read_model.wait_room()
     committed.synced(end)
-    seconds = time.monotonic() - began_s
+    seconds = stopwatch() - began_s
     return RecoverySummary(len(committed.live), records, events, seconds, use)
 
 
@@ -120,12 +121,12 @@ def _fold_tail(files: JournalFiles, start: int, known: Live) -> Iterator[_Noted]
             raise JournalCorrupt(f"position {frame.position}", place, str(error)) from error
 
 
-def _next_piece(folding: Iterator[_Noted]) -> list[_Noted]:
-    until_s = time.monotonic() + PIECE_S
+def _next_piece(folding: Iterator[_Noted], stopwatch: Callable[[], float]) -> list[_Noted]:
+    until_s = stopwatch() + PIECE_S
     piece = []
     for noted in folding:
         piece.append(noted)
-        if time.monotonic() > until_s:
+        if stopwatch() > until_s:
             break
     return piece
 

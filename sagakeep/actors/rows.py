@@ -114,8 +114,8 @@ def row_of(state: SagaState, position: tuple[int, int]) -> Row:
 class Rows:
     """The file. `write` may run in one thread at a time, look-ups in one, lists and counts in one."""
 
-    def __init__(self, path: str) -> None:
-        self._file = RowFile(path)
+    def __init__(self, file: RowFile) -> None:
+        self._file = file
         self._writing: sqlite3.Connection
         self._finding: sqlite3.Connection
         self._listing: sqlite3.Connection

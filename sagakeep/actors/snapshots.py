@@ -37,10 +37,12 @@ class Snapshots:
         directory: str,
         committed: Committed,
         run_blocking: RunBlocking = in_thread,
+        every_bytes: int = limits.SNAPSHOT_EVERY_BYTES,
     ) -> None:
         self._disk = disk
         self._run_blocking = run_blocking
         self._directory = directory
+        self._every_bytes = every_bytes
         self._committed = committed
         self._taken_through = 0
         self._cut: _Cut | None = None
@@ -49,7 +51,7 @@ class Snapshots:
         committed.on_synced = self._look
 
     async def run(self) -> None:
-        """Save whenever the journal has grown by SNAPSHOT_EVERY_BYTES."""
+        """Save whenever the journal has grown by `every_bytes`."""
         while True:
             await self._grown.wait()
             self._grown = trio.Event()
@@ -81,6 +83,6 @@ class Snapshots:
 
     def _look(self) -> None:
         """Between two frames: is it time?"""
-        if self._committed.through - self._taken_through >= limits.SNAPSHOT_EVERY_BYTES:
+        if self._committed.through - self._taken_through >= self._every_bytes:
             self._cut = self._take_cut()
             self._grown.set()
