@@ -1,0 +1,93 @@
+"""python -m blackbox NAME [--count N] [--seed S] [--minutes M] [--json]: break it, and look at what is left.
+
+Exit 0 when every promise was kept, 1 when one was not; then the directories are kept, and named.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from blackbox.campaign import Bounds, Findings
+
+
+class Campaign(NamedTuple):
+    count: int
+    minutes: float
+    about: str
+
+
+CAMPAIGNS = {
+    "forks": Campaign(1_000, 30, "SIGKILL of forked orchestrators at random instants"),
+}
+
+
+@click.command()
+@click.argument("name", type=click.Choice(sorted(CAMPAIGNS)))
+@click.option("--count", type=click.IntRange(min=1), help="Kills, faults or rounds.")
+@click.option("--seed", type=int, default=1, show_default=True, help="What all chance comes from.")
+@click.option("--minutes", type=float, help="Begin nothing after so many.")
+@click.option("--keep", type=click.Path(file_okay=False), help="Where the directories are made.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+def main(
+    name: str,
+    count: int | None,
+    seed: int,
+    minutes: float | None,
+    keep: str | None,
+    as_json: bool,
+) -> None:
+    """Run the campaign NAME."""
+    campaign = CAMPAIGNS[name]
+    root = Path(keep) if keep else Path(tempfile.mkdtemp(prefix=f"blackbox-{name}-"))
+    root.mkdir(parents=True, exist_ok=True)
+    console = Console(stderr=True)
+    began_s = time.monotonic()
+    with Progress(
+        console=console, disable=not sys.stderr.isatty(), transient=True, auto_refresh=False
+    ) as bar:  # no thread refreshes it: there must be none when a campaign forks
+        task = bar.add_task(name, total=count or campaign.count)
+
+        def advance(done: int) -> None:
+            bar.update(task, advance=done, refresh=True)
+
+        seconds_max = 60 * (minutes or campaign.minutes)
+        bounds = Bounds(root, count or campaign.count, seed, seconds_max, advance)
+        run: Callable[[Bounds], None] = import_module(f"blackbox.{name}").run
+        run(bounds)
+    findings = bounds.findings
+    _print(name, seed, findings, time.monotonic() - began_s, as_json)
+    if findings.faults:
+        console.print(f"the directories are kept in {root}")
+        sys.exit(1)
+    if not keep:
+        shutil.rmtree(root)
+
+
+def _print(name: str, seed: int, findings: Findings, seconds: float, as_json: bool) -> None:
+    told = {"campaign": name, "seed": seed, "seconds": round(seconds, 1)}
+    told |= msgspec.to_builtins(findings)
+    if as_json:
+        print(msgspec.json.encode(told).decode())
+        return
+    table = Table(title=name, show_header=False)
+    for key, value in {**told, **findings.numbers}.items():
+        if key not in ("numbers", "campaign"):
+            table.add_row(key, "\n".join(value) if isinstance(value, list) else str(value))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m blackbox")

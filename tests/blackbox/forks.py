@@ -1,0 +1,122 @@
+"""Kill forks: a child lives on a real directory and is killed at a random instant, again and again.
+
+The parent has all modules loaded and no thread, so a life costs milliseconds. After each kill the dead directory is
+examined as it is; after `LIVES` kills a last child lives to its end, and the judge compares the ledgers. Some
+directories grow ten times as long.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from blackbox.autopsy import examine
+from blackbox.campaign import Bounds
+from blackbox.deeds import read_deeds
+from blackbox.judge import Final, judge
+from blackbox.life import LAST_LIFE_S_MAX, Life, Place, live
+from blackbox.wishes import last_words
+
+LIVES = 50  # in a directory
+LONG_EVERY = 10  # of so many directories one is for ten times as many lives
+ORDERS = 12  # of one life, if it lasted
+LIFE_S_MAX = 0.12  # at which a child is killed at the latest
+
+
+class Child:
+    """A process that was forked to call one function, which does not return."""
+
+    def __init__(self, work: Callable[[Life], None], life: Life) -> None:
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                work(life)
+            finally:
+                os._exit(4)
+        self._fd = os.pidfd_open(self.pid)
+
+    def wait(self, seconds: float) -> int | None:
+        """Wait for the end; return how it ended as `waitstatus_to_exitcode` does, None when it goes on."""
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        return self.reap() if poll.poll(seconds * 1000) else None
+
+    def kill(self) -> int:
+        signal.pidfd_send_signal(self._fd, signal.SIGKILL)
+        return self.reap()
+
+    def reap(self) -> int:
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self._fd)
+        return os.waitstatus_to_exitcode(status)
+
+
+def run(bounds: Bounds) -> None:
+    """Kill `bounds.count` children."""
+    draw = random.Random(bounds.seed)
+    directory = 0
+    while not bounds.is_over:
+        directory += 1
+        lives = LIVES * (10 if directory % LONG_EVERY == 0 else 1)
+        lives = min(lives, bounds.count - bounds.findings.count)
+        place = make_place(bounds.root / f"forks-{bounds.seed}-{directory}")
+        name = f"f{bounds.seed}-{directory}"
+        for at in range(lives):
+            _live_and_die(bounds, Life(place, f"{name}-{at}", ORDERS), draw)
+            if bounds.is_over and at + 1 < lives:
+                break
+        conclude(bounds, Life(place, f"{name}-last", 0, last=True))
+
+
+def make_place(root: Path) -> Place:
+    root.mkdir(parents=True)
+    return Place(root)
+
+
+def _live_and_die(bounds: Bounds, life: Life, draw: random.Random) -> None:
+    child = Child(live, life)
+    code = child.wait(draw.uniform(0, LIFE_S_MAX))
+    if code is None:
+        code = child.kill()
+        bounds.findings.add("killed")
+    if code not in (0, -signal.SIGKILL):
+        bounds.findings.blame(life.name, [f"the child ended with {code}: {life.place.log}"])
+    bounds.done()
+    look(bounds, life)
+
+
+def look(bounds: Bounds, life: Life) -> None:
+    """Examine what the dead left behind, as long as it is small."""
+    if not (life.place.data / "FORMAT").exists():
+        return  # it had not begun
+    bounds.findings.add("examined")
+    wishes, deeds = last_words(life.place.wishes), read_deeds(life.place.ledgers)
+    bounds.findings.blame(life.name, examine(str(life.place.data), wishes, deeds))
+
+
+def conclude(bounds: Bounds, life: Life) -> None:
+    """Let a last child live to its end, judge, and keep the directory if anything is wrong."""
+    place, before = life.place, len(bounds.findings.faults)
+    child = Child(live, life)
+    code = child.wait(LAST_LIFE_S_MAX + 30)
+    if code is None:
+        code = child.kill()
+    if code != 0:
+        bounds.findings.blame(life.name, [f"the last child ended with {code}: {place.log}"])
+        return
+    look(bounds, life)
+    finals = msgspec.json.decode(place.finals.read_bytes(), type=list[Final])
+    wishes, deeds = last_words(place.wishes), read_deeds(place.ledgers)
+    bounds.findings.blame(life.name, judge(finals, wishes, deeds))
+    bounds.findings.add("sagas", len(finals))
+    bounds.findings.add("deeds", len(deeds))
+    bounds.findings.add("directories")
+    if len(bounds.findings.faults) == before:
+        shutil.rmtree(place.root)
