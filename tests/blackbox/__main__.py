@@ -21,6 +21,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from blackbox.campaign import Bounds, Findings
+from sagakeep.runtime.collector import slow_collector_down
 
 
 class Campaign(NamedTuple):
@@ -30,6 +31,7 @@ class Campaign(NamedTuple):
 
 
 CAMPAIGNS = {
+    "kills": Campaign(100, 60, "SIGKILL of the whole server at random instants"),
     "forks": Campaign(1_000, 30, "SIGKILL of forked orchestrators at random instants"),
 }
 
@@ -51,6 +53,7 @@ def main(
 ) -> None:
     """Run the campaign NAME."""
     campaign = CAMPAIGNS[name]
+    slow_collector_down()  # as `sagakeep serve` does; and a fork then copies less
     root = Path(keep) if keep else Path(tempfile.mkdtemp(prefix=f"blackbox-{name}-"))
     root.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)

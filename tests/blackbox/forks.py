@@ -1,6 +1,6 @@
 """Kill forks: a child lives on a real directory and is killed at a random instant, again and again.
 
-The parent has all modules loaded and no thread, so a life costs milliseconds. After each kill the dead directory is
+The parent has all modules loaded and no thread, so a life costs milliseconds. After some kills the dead directory is
 examined as it is; after `LIVES` kills a last child lives to its end, and the judge compares the ledgers. Some
 directories grow ten times as long.
 """
@@ -12,7 +12,6 @@ import random
 import select
 import shutil
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -26,36 +25,50 @@ from blackbox.wishes import last_words
 
 LIVES = 50  # in a directory
 LONG_EVERY = 10  # of so many directories one is for ten times as many lives
+EXAMINED = 0.2  # of the dead; what one examination would miss the next one finds, but not when it came
+HANG_S = 30.0
 ORDERS = 12  # of one life, if it lasted
-LIFE_S_MAX = 0.12  # at which a child is killed at the latest
+OPENING_S_MAX = 0.04  # three of ten are killed before that, so while they recover, or soon after
+OPEN_S_MAX = 0.08  # the others within that after they opened their directory
 
 
 class Child:
-    """A process that was forked to call one function, which does not return."""
+    """A process that was forked to live a life."""
 
-    def __init__(self, work: Callable[[Life], None], life: Life) -> None:
+    def __init__(self, life: Life) -> None:
+        self._opened, opened = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
             try:
-                work(life)
+                live(life, lambda: os.close(opened))
             finally:
                 os._exit(4)
-        self._fd = os.pidfd_open(self.pid)
+        os.close(opened)
+        self._end = os.pidfd_open(self.pid)
+
+    def wait_open(self, seconds: float) -> bool:
+        """Wait until it has opened its directory, or has ended."""
+        return _is_readable(self._opened, seconds)
 
     def wait(self, seconds: float) -> int | None:
         """Wait for the end; return how it ended as `waitstatus_to_exitcode` does, None when it goes on."""
-        poll = select.poll()
-        poll.register(self._fd, select.POLLIN)
-        return self.reap() if poll.poll(seconds * 1000) else None
+        return self._reap() if _is_readable(self._end, seconds) else None
 
     def kill(self) -> int:
-        signal.pidfd_send_signal(self._fd, signal.SIGKILL)
-        return self.reap()
+        signal.pidfd_send_signal(self._end, signal.SIGKILL)
+        return self._reap()
 
-    def reap(self) -> int:
+    def _reap(self) -> int:
         _, status = os.waitpid(self.pid, 0)
-        os.close(self._fd)
+        os.close(self._end)
+        os.close(self._opened)
         return os.waitstatus_to_exitcode(status)
+
+
+def _is_readable(fd: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
 
 def run(bounds: Bounds) -> None:
@@ -81,19 +94,25 @@ def make_place(root: Path) -> Place:
 
 
 def _live_and_die(bounds: Bounds, life: Life, draw: random.Random) -> None:
-    child = Child(live, life)
-    code = child.wait(draw.uniform(0, LIFE_S_MAX))
+    child = Child(life)
+    if draw.random() < 0.3:
+        code = child.wait(draw.uniform(0, OPENING_S_MAX))
+    else:
+        child.wait_open(HANG_S)
+        bounds.findings.add("opened")
+        code = child.wait(draw.uniform(0, OPEN_S_MAX))
     if code is None:
         code = child.kill()
         bounds.findings.add("killed")
     if code not in (0, -signal.SIGKILL):
         bounds.findings.blame(life.name, [f"the child ended with {code}: {life.place.log}"])
     bounds.done()
-    look(bounds, life)
+    if draw.random() < EXAMINED:
+        look(bounds, life)
 
 
 def look(bounds: Bounds, life: Life) -> None:
-    """Examine what the dead left behind, as long as it is small."""
+    """Examine what the dead left behind."""
     if not (life.place.data / "FORMAT").exists():
         return  # it had not begun
     bounds.findings.add("examined")
@@ -104,8 +123,8 @@ def look(bounds: Bounds, life: Life) -> None:
 def conclude(bounds: Bounds, life: Life) -> None:
     """Let a last child live to its end, judge, and keep the directory if anything is wrong."""
     place, before = life.place, len(bounds.findings.faults)
-    child = Child(live, life)
-    code = child.wait(LAST_LIFE_S_MAX + 30)
+    child = Child(life)
+    code = child.wait(LAST_LIFE_S_MAX + HANG_S)
     if code is None:
         code = child.kill()
     if code != 0:

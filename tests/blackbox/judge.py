@@ -37,10 +37,20 @@ class Case(NamedTuple):
     final: Final
     wishes: list[Wish]  # about it, in order
     deeds: list[Deed]  # in order of time
+    late: bool
 
 
-def judge(finals: Sequence[Final], wishes: Mapping[int, Wish], deeds: Sequence[Deed]) -> list[str]:
-    """Return every breach of a promise, for people; none when all were kept."""
+def judge(
+    finals: Sequence[Final],
+    wishes: Mapping[int, Wish],
+    deeds: Sequence[Deed],
+    *,
+    late: bool = False,
+) -> list[str]:
+    """Return every breach of a promise, for people; none when all were kept.
+
+    `late`: services were stopped for longer than a timeout, so that a call may reach its service after its undo.
+    """
     of_order: dict[str, list[Wish]] = defaultdict(list)
     for number in sorted(wishes):
         of_order[wishes[number].order].append(wishes[number])
@@ -49,7 +59,7 @@ def judge(finals: Sequence[Final], wishes: Mapping[int, Wish], deeds: Sequence[D
         of_saga[deed.saga].append(deed)
     faults = [*_judge_wishes(finals, of_order)]
     for final in finals:
-        case = Case(final, of_order[final.order], of_saga[final.id])
+        case = Case(final, of_order[final.order], of_saga[final.id], late)
         for fault in _judge_case(case):
             faults.append(f"{final.id} ({final.order}, {final.status}): {fault}")
     known = {final.id for final in finals}
@@ -109,7 +119,7 @@ def allowed_statuses(document: dict[str, object], wishes: Sequence[Wish]) -> fro
 
 def _judge_keys(case: Case) -> Iterator[str]:
     """A new key only after an operator's retry, and only when the effect of the old one cannot stand."""
-    retried = any(wish.verb == "retry" for wish in case.wishes)
+    retried = _was_retried(case)
     by_call: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     for deed in case.deeds:
         by_call[deed.step, deed.phase][deed.key] = None
@@ -123,6 +133,10 @@ def _judge_keys(case: Case) -> Iterator[str]:
     for deed in case.deeds:
         if deed.phase == "compensation" and deed.action_key not in by_call[deed.step, "action"]:
             yield f"{deed.step}: undone as {deed.action_key}, which was never called"
+
+
+def _was_retried(case: Case) -> bool:
+    return any(wish.verb == "retry" for wish in case.wishes)
 
 
 def _may_stand(deeds: Sequence[Deed], key: str, at_ns: int) -> bool:
@@ -165,13 +179,13 @@ def _judge_effects(case: Case, document: dict[str, object]) -> Iterator[str]:
     for deed in case.deeds:
         if deed.phase == "compensation" and deed.is_effect:
             undone.add(deed.action_key)
-        elif deed.key in undone:
+        elif deed.key in undone and not (case.late and deed.outcome == "barred"):
             yield f"{deed.step}: {deed.key} was called after its undo"
 
 
 def _judge_order(case: Case, document: dict[str, object]) -> Iterator[str]:
     """Actions after what they depend on, undos before the undos of what they depend on."""
-    if any(wish.verb == "retry" for wish in case.wishes):
+    if _was_retried(case) or case.late:
         return  # then a step has several effects; the first two rules still hold of each
     for later, earlier in _pairs(orders.dependencies(document)):
         begun = _first_ns(case.deeds, later, "action")

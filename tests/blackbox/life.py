@@ -27,6 +27,7 @@ from sagakeep.state import SagaState
 from sagakeep.validation import parse_definition
 
 LAST_LIFE_S_MAX = 60.0
+POSTERS = 4  # sagas that are posted at once
 
 
 class Place(NamedTuple):
@@ -74,27 +75,33 @@ class Life(NamedTuple):
         return Ports(segment_bytes=kib << 10, snapshot_every_bytes=draw.choice((8, 32, 256)) << 10)
 
 
-def live(life: Life) -> None:
-    """Live it to its end; never returns. Exit code 3 says that the orchestrator failed by itself."""
+def live(life: Life, opened: Callable[[], None]) -> None:
+    """Live it to its end, and tell when the directory is open; never returns.
+
+    Exit code 3 says that the orchestrator failed by itself.
+    """
     log = os.open(life.place.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 2)
     logging.basicConfig(level=logging.WARNING)
     logging.getLogger("sagakeep.python_caller").disabled = True  # the services fail on purpose
     try:
-        trio.run(_live, life)
+        trio.run(_live, life, opened)
     except BaseException:
         traceback.print_exc()
         os._exit(3)
     os._exit(0)
 
 
-async def _live(life: Life) -> None:
+async def _live(life: Life, opened: Callable[[], None]) -> None:
     services = {name: LedgerService(life.place.ledger(name)) for name in orders.SERVICES}
     wishes = WishLedger(life.place.wishes)
     async with open_orchestrator(str(life.place.data), services, life.ports) as sagas:
+        opened()
         client = Client(sagas, wishes, random.Random(life.name))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(client.order_all, life)
+            nursery.start_soon(client.order_again)
+            for part in range(POSTERS):
+                nursery.start_soon(client.order_part, life, part)
             nursery.start_soon(client.change_minds, life.orders)
         if life.last:
             with trio.fail_after(LAST_LIFE_S_MAX):
@@ -110,14 +117,18 @@ class Client:
         self._wishes = wishes
         self._draw = draw
 
-    async def order_all(self, life: Life) -> None:
-        """Post again what was not answered, then what is new; now and then what was answered."""
+    async def order_again(self) -> None:
+        """Post again what was not answered."""
         for wish in self._wishes.open_creates():
             await self._create(wish)
-        for at in range(life.orders):
+
+    async def order_part(self, life: Life, part: int) -> None:
+        """Post what is new; now and then again what was answered."""
+        for at in range(part, life.orders, POSTERS):
             await self._create(self._wishes.ask(f"{life.name}-{at}", "create"))
-            if self._draw.random() < 0.1:
-                await self._create(self._draw.choice(self._wishes.known()))
+            known = self._wishes.known()
+            if known and self._draw.random() < 0.1:
+                await self._create(self._draw.choice(known))
 
     async def _create(self, wish: Wish) -> None:
         definition = parse_definition(orders.order(wish.order), orders.SERVICES)

@@ -19,7 +19,7 @@ UNDOS = ("done", "done", "flaky", "lost", "slow", "stubborn")
 STILL = frozenset({"completed", "compensated", "failed", "compensation_failed"})
 
 
-def order(name: str) -> dict[str, object]:
+def order(name: str, timeout_s: float = 60.0) -> dict[str, object]:
     """The definition that goes by this name, always the same; whatever its id, `tags.order` is the name."""
     draw = random.Random(name)
     shape = draw.choice(SHAPES)
@@ -28,7 +28,7 @@ def order(name: str) -> dict[str, object]:
     steps = []
     for at, (step, after) in enumerate(shape):
         then = ending if at == special and ending != "done" else draw.choice(ACTIONS)
-        steps.append(_step(draw, step, after, then))
+        steps.append(_step(draw, step, after, then) | {"timeout": timeout_s})
     document: dict[str, object] = {
         "name": "order",
         "steps": steps,
@@ -51,7 +51,6 @@ def _step(draw: random.Random, step: str, after: Sequence[str], then: str) -> di
         "compensationPayload": {"then": draw.choice(UNDOS)},
         "maxRetries": 1 if then == "vanished" else 100,
         "compensationMaxRetries": 100,
-        "timeout": 60,
         "retry": {"initialInterval": 0.005, "maxInterval": 0.02},
     }
 
