@@ -21,6 +21,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from blackbox.campaign import Bounds, Findings
+from blackbox.planted import PLANTS
 from sagakeep.runtime.collector import slow_collector_down
 
 
@@ -42,6 +43,7 @@ CAMPAIGNS = {
 @click.option("--seed", type=int, default=1, show_default=True, help="What all chance comes from.")
 @click.option("--minutes", type=float, help="Begin nothing after so many.")
 @click.option("--keep", type=click.Path(file_okay=False), help="Where the directories are made.")
+@click.option("--plant", type=click.Choice(sorted(PLANTS)), help="A bug that it must then find.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def main(
     name: str,
@@ -49,10 +51,13 @@ def main(
     seed: int,
     minutes: float | None,
     keep: str | None,
+    plant: str | None,
     as_json: bool,
 ) -> None:
     """Run the campaign NAME."""
     campaign = CAMPAIGNS[name]
+    if plant:
+        PLANTS[plant]()
     slow_collector_down()  # as `sagakeep serve` does; and a fork then copies less
     root = Path(keep) if keep else Path(tempfile.mkdtemp(prefix=f"blackbox-{name}-"))
     root.mkdir(parents=True, exist_ok=True)

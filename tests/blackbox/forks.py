@@ -23,7 +23,7 @@ from blackbox.judge import Final, judge
 from blackbox.life import LAST_LIFE_S_MAX, Life, Place, live
 from blackbox.wishes import last_words
 
-LIVES = 50  # in a directory
+LIVES = 25  # in a directory
 LONG_EVERY = 10  # of so many directories one is for ten times as many lives
 EXAMINED = 0.2  # of the dead; what one examination would miss the next one finds, but not when it came
 HANG_S = 30.0
