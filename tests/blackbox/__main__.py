@@ -33,6 +33,7 @@ class Campaign(NamedTuple):
 
 CAMPAIGNS = {
     "kills": Campaign(100, 60, "SIGKILL of the whole server at random instants"),
+    "syscalls": Campaign(1_000, 60, "a kill or an error at the n-th system call, by strace"),
     "forks": Campaign(1_000, 30, "SIGKILL of forked orchestrators at random instants"),
 }
 

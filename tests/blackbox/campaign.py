@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -22,7 +22,7 @@ class Findings(msgspec.Struct):
     def add(self, name: str, amount: float = 1) -> None:
         self.numbers[name] = self.numbers.get(name, 0) + amount
 
-    def blame(self, where: str, faults: list[str]) -> None:
+    def blame(self, where: str, faults: Iterable[str]) -> None:
         self.faults += [f"{where}: {fault}" for fault in faults]
 
 

@@ -12,6 +12,7 @@ import random
 import select
 import shutil
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,7 +21,7 @@ from blackbox.autopsy import examine
 from blackbox.campaign import Bounds
 from blackbox.deeds import read_deeds
 from blackbox.judge import Final, judge
-from blackbox.life import LAST_LIFE_S_MAX, Life, Place, live
+from blackbox.life import LAST_LIFE_S_MAX, Life, Place, begin_log, live
 from blackbox.wishes import last_words
 
 LIVES = 25  # in a directory
@@ -33,17 +34,22 @@ OPEN_S_MAX = 0.08  # the others within that after they opened their directory
 
 
 class Child:
-    """A process that was forked to live a life."""
+    """A process that was forked to live a life; when `stopped` it waits for SIGCONT first."""
 
-    def __init__(self, life: Life) -> None:
+    def __init__(self, life: Life, *, stopped: bool = False) -> None:
         self._opened, opened = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
             try:
+                begin_log(life.place)
+                if stopped:
+                    os.kill(os.getpid(), signal.SIGSTOP)
                 live(life, lambda: os.close(opened))
             finally:
                 os._exit(4)
         os.close(opened)
+        if stopped:
+            os.waitpid(self.pid, os.WUNTRACED)
         self._end = os.pidfd_open(self.pid)
 
     def wait_open(self, seconds: float) -> bool:
@@ -120,9 +126,11 @@ def look(bounds: Bounds, life: Life) -> None:
     bounds.findings.blame(life.name, examine(str(life.place.data), wishes, deeds))
 
 
-def conclude(bounds: Bounds, life: Life) -> None:
-    """Let a last child live to its end, judge, and keep the directory if anything is wrong."""
-    place, before = life.place, len(bounds.findings.faults)
+def conclude(bounds: Bounds, life: Life, known: Sequence[str] = ()) -> None:
+    """Let a last child live to its end, judge, and keep the directory if anything is, or was, wrong."""
+    place = life.place
+    bounds.findings.blame(life.name, known)
+    before = len(bounds.findings.faults) - len(known)
     child = Child(life)
     code = child.wait(LAST_LIFE_S_MAX + HANG_S)
     if code is None:

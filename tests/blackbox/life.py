@@ -71,7 +71,7 @@ class Life(NamedTuple):
     def ports(self) -> Ports:
         """Small files, so that rolls and snapshots fall within a short life."""
         draw = random.Random(self.name)
-        kib = draw.choice((16, 64, 256))
+        kib = draw.choice((4, 16, 64, 256))
         return Ports(segment_bytes=kib << 10, snapshot_every_bytes=draw.choice((8, 32, 256)) << 10)
 
 
@@ -80,16 +80,21 @@ def live(life: Life, opened: Callable[[], None]) -> None:
 
     Exit code 3 says that the orchestrator failed by itself.
     """
-    log = os.open(life.place.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(log, 2)
-    logging.basicConfig(level=logging.WARNING)
-    logging.getLogger("sagakeep.python_caller").disabled = True  # the services fail on purpose
     try:
         trio.run(_live, life, opened)
     except BaseException:
         traceback.print_exc()
         os._exit(3)
     os._exit(0)
+
+
+def begin_log(place: Place) -> None:
+    """Let this process complain to the place's log."""
+    log = os.open(place.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 2)
+    os.close(log)
+    logging.basicConfig(level=logging.WARNING)
+    logging.getLogger("sagakeep.python_caller").disabled = True  # the services fail on purpose
 
 
 async def _live(life: Life, opened: Callable[[], None]) -> None:
