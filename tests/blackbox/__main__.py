@@ -34,6 +34,10 @@ class Campaign(NamedTuple):
 CAMPAIGNS = {
     "kills": Campaign(100, 60, "SIGKILL of the whole server at random instants"),
     "syscalls": Campaign(1_000, 60, "a kill or an error at the n-th system call, by strace"),
+    "pause": Campaign(8, 30, "SIGSTOP of services and server for 30 s"),
+    "clock": Campaign(16, 30, "jumps of the wall clock by a day and a year"),
+    "full": Campaign(10, 30, "a disk that is filled up and freed again"),
+    "descriptors": Campaign(5, 30, "more clients than file descriptors"),
     "forks": Campaign(1_000, 30, "SIGKILL of forked orchestrators at random instants"),
 }
 

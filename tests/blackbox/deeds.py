@@ -6,6 +6,7 @@ killed, too. What a call comes to is in its payload, `{"then": ...}`:
 
     "done"       the work is done
     "flaky"      unavailable at the first call under a key, then done
+    "later"      as "flaky", and asks for two seconds
     "slow"       done after a while
     "lost"       done, but nobody hears of it the first time
     "vanished"   nothing is done, and nobody hears of that
@@ -94,7 +95,7 @@ class DeedLedger:
             return "refused"
         if key in self._done:
             return "again"
-        if then == "flaky" and not self._visits[key]:
+        if then in ("flaky", "later") and not self._visits[key]:
             return "unavailable"
         return "lost" if then == "lost" else DONE
 

@@ -17,6 +17,9 @@ from blackbox.deeds import DeedLedger
 from blackbox.services import SLOW_S
 
 
+LATER_S = 2
+
+
 class Payload(msgspec.Struct):
     then: str
 
@@ -44,7 +47,8 @@ async def serve_visit(ledger: DeedLedger, visit: Visit) -> None:
             case "lost" | "vanished":
                 return  # closes the connection
             case "unavailable":
-                await visit.reply(503, b"", "Retry-After: 0")
+                wait_s = LATER_S if then == "later" else 0
+                await visit.reply(503, b"", f"Retry-After: {wait_s}")
             case "refused" | "barred":
                 await visit.reply(422, b'{"detail": "refused"}')
             case _:
