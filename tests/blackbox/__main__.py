@@ -26,7 +26,7 @@ from sagakeep.runtime.collector import slow_collector_down
 
 
 class Campaign(NamedTuple):
-    count: int
+    size: int
     minutes: float
     about: str
 
@@ -71,13 +71,13 @@ def main(
     with Progress(
         console=console, disable=not sys.stderr.isatty(), transient=True, auto_refresh=False
     ) as bar:  # no thread refreshes it: there must be none when a campaign forks
-        task = bar.add_task(name, total=count or campaign.count)
+        task = bar.add_task(name, total=count or campaign.size)
 
         def advance(done: int) -> None:
             bar.update(task, advance=done, refresh=True)
 
         seconds_max = 60 * (minutes or campaign.minutes)
-        bounds = Bounds(root, count or campaign.count, seed, seconds_max, advance)
+        bounds = Bounds(root, count or campaign.size, seed, seconds_max, advance)
         run: Callable[[Bounds], None] = import_module(f"blackbox.{name}").run
         run(bounds)
     findings = bounds.findings

@@ -1,4 +1,4 @@
-"""Look at a directory right after a kill, before anything is put in order: is what was told or done in the journal?"""
+"""Look at a dead directory before anything is put in order: is what was told or done in its journal?"""
 
 from __future__ import annotations
 

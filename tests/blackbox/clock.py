@@ -1,9 +1,10 @@
 """Set the server's wall clock: libfaketime moves it by a day or a year, back and forth, while sagas wait.
 
-Each round begins sagas whose timers are known: one that times out after `TIMEOUT_S`, one that tries again after as long,
-one with an hour to go. Then the clock jumps, while the server runs, or while it is down. While it runs a jump may not
-move any timer. Across a restart a clock that was set back may not hold a timer for longer than it had left, and one that
-was set forward may fire it: nobody can tell that from a day that passed.
+Each round begins sagas whose timers are known: one that times out after `TIMEOUT_S`, one that tries again
+after as long, one with an hour to go. Then the clock jumps, while the server runs, or while it is down. While
+it runs a jump may not move any timer. Across a restart a clock that was set back may not hold a timer for
+longer than it had left, and one that was set forward may fire it: nobody can tell that from a day that
+passed.
 """
 
 from __future__ import annotations

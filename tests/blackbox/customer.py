@@ -10,12 +10,16 @@ import threading
 from types import TracebackType
 
 from blackbox import orders
+from blackbox.judge import Final
 from blackbox.processes import Broken, ServerProcess, wait_until
 from blackbox.wishes import Wish, WishLedger, is_told
-from blackbox.judge import Final
 
 CUT = (OSError, http.client.HTTPException, json.JSONDecodeError)  # the server is being killed
-MOVES = {"compensate": ("PUT", "/compensate"), "retry": ("POST", "/retry"), "delete": ("DELETE", "")}
+MOVES = {
+    "compensate": ("PUT", "/compensate"),
+    "retry": ("POST", "/retry"),
+    "delete": ("DELETE", ""),
+}
 
 
 class Customer(threading.Thread):

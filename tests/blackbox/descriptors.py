@@ -1,7 +1,7 @@
 """More clients than file descriptors: the server may have 64, and clients open hundreds of connections.
 
-While they hold on, the sagas that are under way need connections to their services and the journal needs files.
-When they have gone, the server serves as before; nothing was lost, and it did not end.
+While they hold on, the sagas that are under way need connections to their services and the journal needs
+files. When they have gone, the server serves as before; nothing was lost, and it did not end.
 """
 
 from __future__ import annotations

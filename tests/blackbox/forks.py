@@ -1,8 +1,8 @@
 """Kill forks: a child lives on a real directory and is killed at a random instant, again and again.
 
-The parent has all modules loaded and no thread, so a life costs milliseconds. After some kills the dead directory is
-examined as it is; after `LIVES` kills a last child lives to its end, and the judge compares the ledgers. Some
-directories grow ten times as long.
+The parent has all modules loaded and no thread, so a life costs milliseconds. After some kills the dead
+directory is examined as it is; after `LIVES` kills a last child lives to its end, and the judge compares the
+ledgers. Some directories grow ten times as long.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from blackbox.wishes import last_words
 
 LIVES = 25  # in a directory
 LONG_EVERY = 10  # of so many directories one is for ten times as many lives
-EXAMINED = 0.2  # of the dead; what one examination would miss the next one finds, but not when it came
+EXAMINED = (
+    0.2  # of the dead; what one examination would miss the next one finds, but not when it came
+)
 HANG_S = 30.0
 ORDERS = 12  # of one life, if it lasted
 OPENING_S_MAX = 0.04  # three of ten are killed before that, so while they recover, or soon after

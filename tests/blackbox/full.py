@@ -1,7 +1,7 @@
 """Fill the disk and free it again: a tmpfs of a few MiB, a ballast file, and a client that goes on asking.
 
-Filled up to the reserve, new sagas are a 503 with `Retry-After`, and what is under way goes on. Filled to the last byte,
-sagas wait. When the ballast goes, all of it heals without a restart. Needs root, for the mount.
+Filled up to the reserve, new sagas are a 503 with `Retry-After`, and what is under way goes on. Filled to the
+last byte, sagas wait. When the ballast goes, all of it heals without a restart. Needs root, for the mount.
 """
 
 from __future__ import annotations
@@ -109,9 +109,7 @@ class Ballast:
         self._path.unlink(missing_ok=True)
 
 
-def _round(
-    bounds: Bounds, system: System, wishes: WishLedger, ballast: Ballast, name: str
-) -> None:
+def _round(bounds: Bounds, system: System, wishes: WishLedger, ballast: Ballast, name: str) -> None:
     """Fill in two stages, free, and see that it heals."""
     server = system.server
     assert server is not None, "it was started"

@@ -1,6 +1,6 @@
 """A service over the ledger in a process of its own; each deed is synced before it is answered.
 
-    python -m blackbox.http_service LEDGER        prints its URL, then serves until it is killed
+python -m blackbox.http_service LEDGER        prints its URL, then serves until it is killed
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from http_peer import Visit, open_peer
 
 from blackbox.deeds import DeedLedger
 from blackbox.services import SLOW_S
-
 
 LATER_S = 2
 

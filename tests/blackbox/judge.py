@@ -68,9 +68,7 @@ def judge(
     return faults
 
 
-def _judge_wishes(
-    finals: Sequence[Final], of_order: Mapping[str, Sequence[Wish]]
-) -> Iterator[str]:
+def _judge_wishes(finals: Sequence[Final], of_order: Mapping[str, Sequence[Wish]]) -> Iterator[str]:
     """Is there one saga for each acknowledged order, and none that nobody asked for?"""
     found: dict[str, list[str]] = defaultdict(list)
     for final in finals:
@@ -131,7 +129,8 @@ def _judge_keys(case: Case) -> Iterator[str]:
             if phase == "action" and _may_stand(case.deeds, old, began_ns):
                 yield f"{step}: called as {new} while {old} may stand"
     for deed in case.deeds:
-        if deed.phase == "compensation" and deed.action_key not in by_call[deed.step, "action"]:
+        is_undo = deed.phase == "compensation" and not case.late
+        if is_undo and deed.action_key not in by_call[deed.step, "action"]:
             yield f"{deed.step}: undone as {deed.action_key}, which was never called"
 
 

@@ -1,8 +1,9 @@
 """Kill the whole server: `sagakeep serve`, two services in other processes, a client with its own ledger.
 
-SIGKILL comes at a random instant up to two seconds after the start, so also while it recovers, or after it is ready. One
-directory grows over all cycles. Every `AUDIT_EVERY` cycles the dead directory is examined, the sagas may come to rest,
-and the judge compares all ledgers; at the very end `sagakeep verify` reads all of it once more.
+SIGKILL comes at a random instant up to two seconds after the start, so also while it recovers, or after it is
+ready. One directory grows over all cycles. Every `AUDIT_EVERY` cycles the dead directory is examined, the
+sagas may come to rest, and the judge compares all ledgers; at the very end `sagakeep verify` reads all of it
+once more.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import random
 import signal
 import time
 
+from blackbox.autopsy import examine
 from blackbox.campaign import Bounds
 from blackbox.customer import CUT, Customer, read_finals
 from blackbox.deeds import read_deeds
 from blackbox.forks import make_place
-from blackbox.autopsy import examine
 from blackbox.judge import judge
 from blackbox.life import Place
 from blackbox.processes import Broken, ServerProcess, System, running, verify

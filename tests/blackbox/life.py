@@ -1,7 +1,8 @@
 """One life of an orchestrator in a process of its own: the child of a fork, which is killed at some instant.
 
-It opens the directory, takes up what was, asks for new sagas, and for undos, retries and deletions of old ones.
-The last life of a directory is not killed: it waits until every saga stands still and tells how they stand.
+It opens the directory, takes up what was, asks for new sagas, and for undos, retries and deletions of old
+ones. The last life of a directory is not killed: it waits until every saga stands still and tells how they
+stand.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from blackbox import orders
 from blackbox.judge import Final
 from blackbox.services import LedgerService
 from blackbox.wishes import Wish, WishLedger
+from sagakeep.actors.engine import Ports
 from sagakeep.errors import MoveRefused, SagaNotFound, Unavailable
-from sagakeep.orchestrator import Orchestrator, Ports, SagaQuery, open_orchestrator
+from sagakeep.orchestrator import Orchestrator, SagaQuery, open_orchestrator
 from sagakeep.state import SagaState
 from sagakeep.validation import parse_definition
 
@@ -66,12 +68,13 @@ class Life(NamedTuple):
     name: str
     orders: int  # new sagas
     last: bool = False
+    segment_kib: int = 0  # 0: draw it
 
     @property
     def ports(self) -> Ports:
         """Small files, so that rolls and snapshots fall within a short life."""
         draw = random.Random(self.name)
-        kib = draw.choice((4, 16, 64, 256))
+        kib = self.segment_kib or draw.choice((4, 16, 64, 256))
         return Ports(segment_bytes=kib << 10, snapshot_every_bytes=draw.choice((8, 32, 256)) << 10)
 
 

@@ -72,7 +72,9 @@ def endings(document: dict[str, object]) -> frozenset[str]:
 def undone_endings(document: dict[str, object]) -> frozenset[str]:
     """The statuses in which the saga may stand still when it was asked to be undone."""
     undos = {_then(step, "compensationPayload") for step in _steps(document)}
-    return frozenset({"compensated", "compensation_failed"} if "stubborn" in undos else {"compensated"})
+    return frozenset(
+        {"compensated", "compensation_failed"} if "stubborn" in undos else {"compensated"}
+    )
 
 
 def dependencies(document: dict[str, object]) -> dict[str, list[str]]:

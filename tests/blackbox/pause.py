@@ -1,7 +1,7 @@
 """Pause whole processes: SIGSTOP for longer than every timeout, then SIGCONT.
 
-In turn the services and the server are stopped while a client goes on asking. A stopped service answers late, to
-attempts whose time is up; a stopped server finds on waking that all of its timers are due at once.
+In turn the services and the server are stopped while a client goes on asking. A stopped service answers late,
+to attempts whose time is up; a stopped server finds on waking that all of its timers are due at once.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Kill and fault at the n-th system call, for n = 1 until the life does not get so far.
 
-strace attaches to a forked child that has loaded everything and waits, and then injects one fault into one life: it
-ends at its n-th `pwrite64`, or its n-th `fdatasync` fails with EIO, and so on. A first life has been killed in the
-directory before, so that the one with the fault recovers. Afterwards a last life without faults goes to its end, and
-the judge compares the ledgers.
+strace attaches to a forked child that has loaded everything and waits, and then injects one fault into one
+life: it ends at its n-th `pwrite64`, or its n-th `fdatasync` fails with EIO, and so on. A first life has been
+killed in the directory before, so that the one with the fault recovers. Afterwards a last life without faults
+goes to its end, and the judge compares the ledgers.
 
 strace counts the calls of each thread by itself; the journal's thread makes most of those that matter.
 """
@@ -24,6 +24,7 @@ from blackbox.forks import HANG_S, Child, conclude, look, make_place
 from blackbox.life import Life, Place
 
 ORDERS = 6
+SEGMENT_KIB = 4  # so that the life makes several segments
 FIRST_LIFE_S = 0.08
 KILLED = "+++ killed by SIGKILL +++"
 INJECTED = ("(INJECTED)", "(DELAYED)", KILLED)
@@ -91,7 +92,7 @@ def inject(bounds: Bounds, fault: Fault, number: int) -> bool:
     name = f"y{bounds.seed}-{fault}-{number}".replace("=", "-").replace(":", "-")
     place = make_place(bounds.root / name)
     _first_life(Life(place, f"{name}-first", ORDERS))
-    life = Life(place, f"{name}-second", ORDERS)
+    life = Life(place, f"{name}-second", ORDERS, last=True, segment_kib=SEGMENT_KIB)
     trace = place.root / "strace"
     code = _live_traced(life, trace, fault, number)
     text = trace.read_text(errors="replace")
