@@ -22,7 +22,7 @@ DESCRIPTORS = 64
 CLIENTS = 300
 HOLD_S = 4.0
 HEAL_S_MAX = 20.0
-LIMITS = "segmentBytes = 65536\nsnapshotEveryBytes = 131072"
+LIMITS = "segmentBytes = 4096\nsnapshotEveryBytes = 131072"
 
 
 def few() -> None:

@@ -1,7 +1,7 @@
 """python -m blackbox.soak [--scale F] [--only NAME]: run the long campaigns and write them down.
 
 Each is a command line of its own that prints one JSON object; this module knows how far each goes at scale 1, and
-appends a row to `docs/reliability/ledger.md` for each. `--record NAME FILE` appends the row of a run that was made
+appends a row to `docs/reliability/ledger.md` for each. `--record NAME FILE` appends the row of a run made
 by hand.
 """
 
