@@ -24,6 +24,7 @@ from starlette.types import ASGIApp
 from sagakeep.bind import Bind, parse_bind
 from sagakeep.config import Config
 from sagakeep.demo import demo_services
+from sagakeep.descriptors import connections_within, open_as_many_as_allowed
 from sagakeep.http.app import make_app
 from sagakeep.http.auth import ApiKey, Role
 from sagakeep.http.edge import edge
@@ -44,6 +45,7 @@ async def serve(config: Config, *, demo: bool, announce: Callable[[str], None]) 
     a group.
     """
     bind = parse_bind(config.bind)
+    config = _within_descriptors(config)
     services: dict[str, object] = dict(make_services(config.services))
     if demo:
         services = {**demo_services(config.data), **services}
@@ -55,6 +57,14 @@ async def serve(config: Config, *, demo: bool, announce: Callable[[str], None]) 
         async with opening_orchestrator(config.data, services) as orchestrator:
             await _serve_until(stop, orchestrator, config, bind, announce)
         nursery.cancel_scope.cancel()
+
+
+def _within_descriptors(config: Config) -> Config:
+    """Let in no more clients than there are descriptors for."""
+    wanted = config.limits.connections_max
+    room = connections_within(open_as_many_as_allowed(), wanted, config.services)
+    bounds = msgspec.structs.replace(config.limits, connections_max=room)
+    return msgspec.structs.replace(config, limits=bounds)
 
 
 async def _watch_signals(

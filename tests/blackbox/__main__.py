@@ -22,6 +22,7 @@ from rich.table import Table
 
 from blackbox.campaign import Bounds, Findings
 from blackbox.planted import PLANTS
+from blackbox.processes import Broken
 from sagakeep.runtime.collector import slow_collector_down
 
 
@@ -79,7 +80,10 @@ def main(
         seconds_max = 60 * (minutes or campaign.minutes)
         bounds = Bounds(root, count or campaign.size, seed, seconds_max, advance)
         run: Callable[[Bounds], None] = import_module(f"blackbox.{name}").run
-        run(bounds)
+        try:
+            run(bounds)
+        except Broken as error:
+            bounds.findings.blame(name, [str(error)])
     findings = bounds.findings
     _print(name, seed, findings, time.monotonic() - began_s, as_json)
     if findings.faults:

@@ -15,6 +15,7 @@ from blackbox.processes import Broken, ServerProcess, wait_until
 from blackbox.wishes import Wish, WishLedger, is_told
 
 CUT = (OSError, http.client.HTTPException, json.JSONDecodeError)  # the server is being killed
+CUT_PAUSE_S = 0.02
 MOVES = {
     "compensate": ("PUT", "/compensate"),
     "retry": ("POST", "/retry"),
@@ -23,7 +24,7 @@ MOVES = {
 
 
 class Customer(threading.Thread):
-    """Asks one thing after another of a server until it is gone; the next customer repeats what was cut off."""
+    """Asks one thing after another of a server, and repeats what was cut off; so does the next customer."""
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class Customer(threading.Thread):
         self._enough = threading.Event()
         self.refused: list[str] = []  # answers that nobody expects
         self.unavailable = 0
+        self.cuts = 0
 
     def __enter__(self) -> Customer:
         self.start()
@@ -54,14 +56,20 @@ class Customer(threading.Thread):
         self.join(120)
 
     def run(self) -> None:
-        try:
-            self._repeat_open()
-            while not self._enough.is_set():
-                self._ask_something()
-                if self._pace_s:
-                    select.select([], [], [], self._pace_s)
-        except CUT:
-            pass
+        while not self._enough.is_set():
+            try:
+                self._ask()
+            except CUT:
+                self.cuts += 1
+                select.select([], [], [], CUT_PAUSE_S)
+
+    def _ask(self) -> None:
+        """Repeat what was cut off, then ask for more until it is cut off again."""
+        self._repeat_open()
+        while not self._enough.is_set():
+            self._ask_something()
+            if self._pace_s:
+                select.select([], [], [], self._pace_s)
 
     def _repeat_open(self) -> None:
         for wish in self._wishes.open_creates():

@@ -59,6 +59,7 @@ def _round(bounds: Bounds, system: System, wishes: WishLedger, name: str) -> Non
             opened = _storm(server, held)
             customer.join(HOLD_S)
     bounds.findings.add("connections", opened)
+    bounds.findings.add("cut off", customer.cuts)
     faults = list(customer.refused)
     if server.process.poll() is not None:
         raise Broken(f"the server ended with {server.process.poll()}")

@@ -126,8 +126,8 @@ def _round(bounds: Bounds, system: System, wishes: WishLedger, ballast: Ballast,
         if not wait_until(lambda: _is_well(server), HEAL_S_MAX):
             faults.append(f"not well {HEAL_S_MAX:g} s after there is space again")
         customer.join(0.5)
-        if not customer.is_alive():
-            faults.append("the server cut the client off")
+    if customer.cuts:
+        faults.append(f"the server cut the client off {customer.cuts} times")
     bounds.findings.add("unavailable", customer.unavailable)
     bounds.findings.blame(name, faults + customer.refused)
 
