@@ -12,7 +12,6 @@ import random
 import select
 import shutil
 import signal
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -89,11 +88,13 @@ def run(bounds: Bounds) -> None:
         lives = min(lives, bounds.count - bounds.findings.count)
         place = make_place(bounds.root / f"forks-{bounds.seed}-{directory}")
         name = f"f{bounds.seed}-{directory}"
+        before = len(bounds.findings.faults)
         for at in range(lives):
             _live_and_die(bounds, Life(place, f"{name}-{at}", ORDERS), draw)
             if bounds.is_over and at + 1 < lives:
                 break
         conclude(bounds, Life(place, f"{name}-last", 0, last=True))
+        bury(bounds, place, before)
 
 
 def make_place(root: Path) -> Place:
@@ -128,11 +129,9 @@ def look(bounds: Bounds, life: Life) -> None:
     bounds.findings.blame(life.name, examine(str(life.place.data), wishes, deeds))
 
 
-def conclude(bounds: Bounds, life: Life, known: Sequence[str] = ()) -> None:
-    """Let a last child live to its end, judge, and keep the directory if anything is, or was, wrong."""
+def conclude(bounds: Bounds, life: Life) -> None:
+    """Let a last child live to its end, and judge."""
     place = life.place
-    bounds.findings.blame(life.name, known)
-    before = len(bounds.findings.faults) - len(known)
     child = Child(life)
     code = child.wait(LAST_LIFE_S_MAX + HANG_S)
     if code is None:
@@ -147,5 +146,9 @@ def conclude(bounds: Bounds, life: Life, known: Sequence[str] = ()) -> None:
     bounds.findings.add("sagas", len(finals))
     bounds.findings.add("deeds", len(deeds))
     bounds.findings.add("directories")
+
+
+def bury(bounds: Bounds, place: Place, before: int) -> None:
+    """Remove a directory, unless there are more faults than before it was made: then it is evidence."""
     if len(bounds.findings.faults) == before:
         shutil.rmtree(place.root)

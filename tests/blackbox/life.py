@@ -23,7 +23,7 @@ from blackbox.judge import Final
 from blackbox.services import LedgerService
 from blackbox.wishes import Wish, WishLedger
 from sagakeep.actors.engine import Ports
-from sagakeep.errors import MoveRefused, SagaNotFound, Unavailable
+from sagakeep.errors import MoveRefused, SagaExists, SagaNotFound, Unavailable
 from sagakeep.orchestrator import Orchestrator, SagaQuery, open_orchestrator
 from sagakeep.state import SagaState
 from sagakeep.validation import parse_definition
@@ -140,9 +140,14 @@ class Client:
 
     async def _create(self, wish: Wish) -> None:
         definition = parse_definition(orders.order(wish.order), orders.SERVICES)
-        started = await self._sagas.start(
-            definition, idempotency_key=wish.order, body_digest=wish.order.encode()
-        )
+        try:
+            started = await self._sagas.start(
+                definition, idempotency_key=wish.order, body_digest=wish.order.encode()
+            )
+        except SagaExists:
+            if wish.order in self._wishes.deleted():
+                return  # between the choice of what to post again and the post
+            raise
         self._wishes.answer(wish, "yes", started.saga.id)
 
     async def change_minds(self, count: int) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from blackbox.campaign import Bounds
-from blackbox.forks import HANG_S, Child, conclude, look, make_place
+from blackbox.forks import HANG_S, Child, bury, conclude, look, make_place
 from blackbox.life import Life, Place
 
 ORDERS = 6
@@ -96,10 +96,12 @@ def inject(bounds: Bounds, fault: Fault, number: int) -> bool:
     trace = place.root / "strace"
     code = _live_traced(life, trace, fault, number)
     text = trace.read_text(errors="replace")
-    faults = _blame(code, text, place)
+    before = len(bounds.findings.faults)
+    bounds.findings.blame(name, _blame(code, text, place))
     bounds.findings.add({None: "hung", 0: "went on", -9: "killed"}.get(code, "gave up"))
     look(bounds, life)
-    conclude(bounds, Life(place, f"{name}-last", 0, last=True), faults)
+    conclude(bounds, Life(place, f"{name}-last", 0, last=True))
+    bury(bounds, place, before)
     return _is_injected(text)
 
 

@@ -52,8 +52,12 @@ class WishLedger:
 
     def known(self) -> list[Wish]:
         """The creates of sagas that exist as far as the client knows: nobody asked to delete them."""
-        gone = {wish.order for wish in self.wishes.values() if wish.verb == "delete"}
+        gone = self.deleted()
         return [w for w in self.wishes.values() if is_told(w) and w.order not in gone]
+
+    def deleted(self) -> set[str]:
+        """The orders that somebody asked to delete."""
+        return {wish.order for wish in self.wishes.values() if wish.verb == "delete"}
 
     def _write(self, wish: Wish) -> Wish:
         wish = msgspec.structs.replace(wish, at_ns=time.monotonic_ns())
