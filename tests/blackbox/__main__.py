@@ -35,6 +35,7 @@ class Campaign(NamedTuple):
 CAMPAIGNS = {
     "kills": Campaign(100, 60, "SIGKILL of the whole server at random instants"),
     "syscalls": Campaign(1_000, 60, "a kill or an error at the n-th system call, by strace"),
+    "server_syscalls": Campaign(36, 30, "a kill or an error of the whole server, by strace"),
     "pause": Campaign(8, 30, "SIGSTOP of services and server for 30 s"),
     "clock": Campaign(16, 30, "jumps of the wall clock by a day and a year"),
     "full": Campaign(10, 30, "a disk that is filled up and freed again"),
@@ -48,6 +49,7 @@ CAMPAIGNS = {
 @click.option("--count", type=click.IntRange(min=1), help="Kills, faults or rounds.")
 @click.option("--seed", type=int, default=1, show_default=True, help="What all chance comes from.")
 @click.option("--minutes", type=float, help="Begin nothing after so many.")
+@click.option("--pause", type=float, default=30.0, show_default=True, help="Seconds of a SIGSTOP.")
 @click.option("--keep", type=click.Path(file_okay=False), help="Where the directories are made.")
 @click.option("--plant", type=click.Choice(sorted(PLANTS)), help="A bug that it must then find.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
@@ -56,6 +58,7 @@ def main(
     count: int | None,
     seed: int,
     minutes: float | None,
+    pause: float,
     keep: str | None,
     plant: str | None,
     as_json: bool,
@@ -78,7 +81,7 @@ def main(
             bar.update(task, advance=done, refresh=True)
 
         seconds_max = 60 * (minutes or campaign.minutes)
-        bounds = Bounds(root, count or campaign.size, seed, seconds_max, advance)
+        bounds = Bounds(root, count or campaign.size, seed, seconds_max, advance, pause)
         run: Callable[[Bounds], None] = import_module(f"blackbox.{name}").run
         try:
             run(bounds)

@@ -36,10 +36,12 @@ class Bounds:
         seed: int,
         seconds_max: float,
         advance: Callable[[int], None],
+        pause_s: float,
     ) -> None:
         self.root = root
         self.count = count
         self.seed = seed
+        self.pause_s = pause_s  # of one SIGSTOP
         self.findings = Findings()
         self._until_s = time.monotonic() + seconds_max
         self._advance = advance

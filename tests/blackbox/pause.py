@@ -17,18 +17,12 @@ from blackbox.kills import complain, judge_at_rest
 from blackbox.processes import Broken, System, pause, running, verify
 from blackbox.wishes import WishLedger
 
-PAUSE_S = 30.0
 TIMEOUT_S = 2.0  # of an attempt
 PACE_S = 0.05  # between two wishes of the client
 
 
 def run(bounds: Bounds) -> None:
-    """Make `bounds.count` pauses."""
-    stop(bounds, PAUSE_S)
-
-
-def stop(bounds: Bounds, pause_s: float) -> None:
-    """Make pauses of so many seconds."""
+    """Make `bounds.count` pauses of `bounds.pause_s`."""
     draw = random.Random(bounds.seed)
     place = make_place(bounds.root / f"pause-{bounds.seed}")
     wishes = WishLedger(place.wishes)
@@ -38,7 +32,7 @@ def stop(bounds: Bounds, pause_s: float) -> None:
         try:
             while not bounds.is_over:
                 name = f"p{bounds.seed}-{bounds.findings.count}"
-                _round(bounds, system, wishes, name, draw, pause_s)
+                _round(bounds, system, wishes, name, draw)
                 bounds.done()
         except Broken as error:
             bounds.findings.blame(place.root.name, [str(error)])
@@ -55,7 +49,6 @@ def _round(
     wishes: WishLedger,
     name: str,
     draw: random.Random,
-    pause_s: float,
 ) -> None:
     """Stop one process, or both services, and let it go on."""
     assert system.server is not None, "it was started"
@@ -71,7 +64,7 @@ def _round(
         pause(draw.uniform(0.5, 1.5))
         for process in stopped:
             process.send_signal(signal.SIGSTOP)
-        pause(pause_s)
+        pause(bounds.pause_s)
         for process in stopped:
             process.send_signal(signal.SIGCONT)
         pause(1.0)

@@ -53,6 +53,7 @@ CAMPAIGNS = {
     "forks": _blackbox("forks", 20_000),
     "kills": _blackbox("kills", 500),
     "syscalls": _blackbox("syscalls", 2_000),
+    "server_syscalls": _blackbox("server_syscalls", 180),
     "full": _blackbox("full", 100),
     "descriptors": _blackbox("descriptors", 20),
     "pause": _blackbox("pause", 24),

@@ -102,10 +102,10 @@ def inject(bounds: Bounds, fault: Fault, number: int) -> bool:
     look(bounds, life)
     conclude(bounds, Life(place, f"{name}-last", 0, last=True))
     bury(bounds, place, before)
-    return _is_injected(text)
+    return is_injected(text)
 
 
-def _is_injected(text: str) -> bool:
+def is_injected(text: str) -> bool:
     return any(mark in text for mark in INJECTED)
 
 
@@ -147,6 +147,6 @@ def _blame(code: int | None, text: str, place: Place) -> list[str]:
     if code == 0:
         return []
     ends = [line for line in place.log.read_text(errors="replace").splitlines() if line.strip()]
-    if _is_injected(text) and any(EXPECTED.search(line) for line in ends[-12:]):
+    if is_injected(text) and any(EXPECTED.search(line) for line in ends[-12:]):
         return []
     return [f"it ended with {code}, unexpectedly: {' / '.join(ends[-3:])}"]
