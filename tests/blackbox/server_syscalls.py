@@ -1,8 +1,8 @@
 """Kill and fault the whole server at the n-th system call, by strace; n is drawn.
 
-As `syscalls`, with `sagakeep serve`, services and a client in processes of their own. A server whose journal fails
-has to end by itself, with exit code 1 and without a trace of an exception; after each fault it starts again, and
-the judge compares the ledgers.
+As `syscalls`, with `sagakeep serve`, services and a client in processes of their own. A server whose journal
+fails has to end by itself, with exit code 1 and without a trace of an exception; after each fault it starts
+again, and the judge compares the ledgers.
 """
 
 from __future__ import annotations
