@@ -141,7 +141,9 @@ class Orchestrator:
     async def describe(self, saga_id: str) -> SagaState:
         """The saga as it is durable. Raises SagaNotFound."""
         self._check_recovered()
-        await trio.lowlevel.checkpoint()  # who asks over and over lets the sagas go on, and the process end
+        await (
+            trio.lowlevel.checkpoint()
+        )  # who asks over and over lets the sagas go on, and the process end
         live = self._engine.committed.live.get(saga_id)
         if live is not None:
             return live[0]

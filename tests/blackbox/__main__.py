@@ -1,11 +1,13 @@
 """python -m blackbox NAME [--count N] [--seed S] [--minutes M] [--json]: break it, and look at what is left.
 
-Exit 0 when every promise was kept, 1 when one was not; then the directories are kept, and named.
+Exit 0 when every promise was kept, 1 when one was not; then the directories are kept, and named. SIGINT and SIGTERM
+end a campaign early, with what it found so far.
 """
 
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -83,10 +85,13 @@ def main(
         seconds_max = 60 * (minutes or campaign.minutes)
         bounds = Bounds(root, count or campaign.size, seed, seconds_max, advance, pause)
         run: Callable[[Bounds], None] = import_module(f"blackbox.{name}").run
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             run(bounds)
         except Broken as error:
             bounds.findings.blame(name, [str(error)])
+        except KeyboardInterrupt:
+            console.print("stopped early: what was done so far counts")
     findings = bounds.findings
     _print(name, seed, findings, time.monotonic() - began_s, as_json)
     if findings.faults:
