@@ -1,7 +1,7 @@
 """python -m blackbox NAME [--count N] [--seed S] [--minutes M] [--json]: break it, and look at what is left.
 
-Exit 0 when every promise was kept, 1 when one was not; then the directories are kept, and named. SIGINT and SIGTERM
-end a campaign early, with what it found so far.
+Exit 0 when every promise was kept, 1 when one was not; then the directories are kept, and named. SIGINT and
+SIGTERM end a campaign early, with what it found so far.
 """
 
 from __future__ import annotations
@@ -91,6 +91,7 @@ def main(
         except Broken as error:
             bounds.findings.blame(name, [str(error)])
         except KeyboardInterrupt:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             console.print("stopped early: what was done so far counts")
     findings = bounds.findings
     _print(name, seed, findings, time.monotonic() - began_s, as_json)
