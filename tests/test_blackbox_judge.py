@@ -194,7 +194,10 @@ def test_a_line_that_a_kill_cut_short_is_not_read(tmp_path):
     with open(tmp_path / "wishes", "ab") as file:
         file.write(b'{"order":"2","verb":"cre')
     assert last_words(tmp_path / "wishes") == {1: wish}
-    assert WishLedger(tmp_path / "wishes").open_creates() == []
+    ledger = WishLedger(tmp_path / "wishes")
+    assert ledger.open_creates() == []
+    more = ledger.ask("3", "create")
+    assert last_words(tmp_path / "wishes") == {1: wish, 2: more}
 
 
 def test_an_order_is_the_same_whenever_it_is_named():

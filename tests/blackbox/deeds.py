@@ -58,7 +58,7 @@ class DeedLedger:
     def __init__(self, path: Path, *, sync: bool) -> None:
         self.path = path
         self._sync = sync
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._file = open_lines(path)
         self._visits: dict[str, int] = defaultdict(int)
         self._done: set[str] = set()
         self._undone: set[str] = set()  # keys of actions, whether they had been done or not
@@ -108,6 +108,14 @@ class DeedLedger:
 
     def close(self) -> None:
         os.close(self._file)
+
+
+def open_lines(path: Path) -> int:
+    """Open a file to append lines, without the line that a kill cut short: it was never written."""
+    whole = sum(len(line) + 1 for line in read_lines(path))
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    os.ftruncate(fd, whole)
+    return fd
 
 
 def read_lines(path: Path) -> list[bytes]:

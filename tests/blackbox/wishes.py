@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from blackbox.deeds import read_lines
+from blackbox.deeds import open_lines, read_lines
 
 OPEN = ""  # asked, and no answer yet: a kill may have come between
 
@@ -31,7 +31,7 @@ class WishLedger:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.wishes: dict[int, Wish] = {wish.number: wish for wish in read_wishes(path)}
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._file = open_lines(path)
 
     def ask(self, order: str, verb: str, saga: str = "") -> Wish:
         """Write down what will be asked; first, so that nothing is asked that is not known."""
