@@ -85,9 +85,18 @@ class Job:
 
     def report(self, result: AttemptResult, draw: float) -> None:
         """Tell the saga; the second report is a late reply."""
-        step_id, phase, epoch, attempt, _ = self._effect
+        effect = self._effect
         late, self.is_reported = self.is_reported, True
-        news = AttemptEnded(step_id, phase, epoch, attempt, result, draw, late, self._repeated)
+        news = AttemptEnded(
+            effect.step_id,
+            effect.phase,
+            effect.epoch,
+            effect.attempt,
+            result,
+            draw,
+            late,
+            self._repeated,
+        )
         if not self._mailbox.tell_control(news):
             self._undelivered(self._call.saga_id, news)
 

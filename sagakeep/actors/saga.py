@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from sagakeep import limits
 from sagakeep.actors.committed import Note
@@ -187,8 +188,12 @@ class SagaActor:
     def _lose(self, message: object) -> None:
         """A message goes down with the turn; the attempt whose outcome it was is outstanding again."""
         if isinstance(message, AttemptEnded):
-            lost = (message.step_id, message.phase, message.epoch, message.attempt)
-            self._jobs = {effect: job for effect, job in self._jobs.items() if effect[:4] != lost}
+            lost = RunCall(message.step_id, message.phase, message.epoch, message.attempt)
+            self._jobs = {
+                effect: job
+                for effect, job in self._jobs.items()
+                if replace(effect, not_before_utc_s=0.0) != lost
+            }
 
     def _commit(
         self, decision: Decision, envelope: Envelope[Message] | Envelope[Create] | None
