@@ -51,9 +51,10 @@ _UNREADABLE: Final = (ValueError, RecursionError, msgpack.UnpackException)
 _UNWRITABLE: Final = (OverflowError, ValueError, TypeError, RecursionError)
 
 
-# One packer, its buffer reused: for the thread of the actors only.
+# One packer, its buffer reused: for the thread of the actors only. What msgpack does not know is a definition,
+# one of its steps or a retry policy: an array of its fields.
 _pack: Final[Callable[[object], bytes]] = msgpack.Packer(
-    use_bin_type=True, strict_types=False, autoreset=True
+    default=astuple, use_bin_type=True, strict_types=False, autoreset=True
 ).pack
 _TAGS: Final = {kind: kind.__struct_config__.tag for kind in e.EVENT_NAMES}
 _KINDS: Final = {tag: kind for kind, tag in _TAGS.items()}
@@ -130,9 +131,6 @@ def _converted(value: list[Any]) -> e.Record:
 
 
 def _encode_event(event: e.Event) -> tuple[object, ...]:
-    if isinstance(event, e.SagaCreated):
-        _, *rest = astuple(event)
-        return (_TAGS[e.SagaCreated], _encode_definition(event.definition), *rest)
     return (_TAGS[type(event)], *astuple(event))
 
 
@@ -144,17 +142,6 @@ def _decode_event(value: list[Any]) -> e.AnyEvent:
     if kind is e.SagaCreated:
         fields[0] = msgspec.to_builtins(_decode_definition(fields[0]))
     return msgspec.convert([tag, *fields], kind)  # type: ignore[return-value] # a kind is a member
-
-
-def _encode_definition(definition: SagaDefinition) -> tuple[object, ...]:
-    name, steps, *rest = astuple(definition)
-    return (name, list(map(_encode_step, steps)), *rest)
-
-
-def _encode_step(step: Step) -> list[object]:
-    fields = list(astuple(step))
-    fields[_RETRY_AT] = astuple(step.retry)
-    return fields
 
 
 def _decode_definition(value: list[Any]) -> SagaDefinition:

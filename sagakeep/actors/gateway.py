@@ -210,7 +210,6 @@ class Gateway:
 
     def next_job(self) -> Job | None:
         """What a worker is to do next, None when nothing waits or is to be begun."""
-        self._is_one_coming = False
         queue = self._compensations or self._actions
         if self._is_draining or not queue:
             return None
@@ -232,6 +231,7 @@ class Gateway:
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)
+        self._is_one_coming = False
         return True
 
     def may_linger(self) -> bool:
@@ -246,7 +246,8 @@ class Gateway:
             self._employ()
 
     def _employ(self) -> None:
-        """See to it that a worker comes. One at a time: it may get everything done without waiting once."""
+        """See to it that a worker comes. One at a time, until it has come: it may get everything done without
+        waiting once."""
         if self._is_one_coming:
             return
         if self._idle:
@@ -259,6 +260,7 @@ class Gateway:
             self._nursery.start_soon(self._run_worker, name=f"gateway {self.name}")
 
     async def _run_worker(self) -> None:
+        self._is_one_coming = False
         worker = Worker(self)
         try:
             await worker.run()
@@ -283,6 +285,7 @@ class Worker:
         self._scope = trio.CancelScope()
         self._job: Job | None = None
         self._timer: Timer | None = None
+        self._is_cut = False  # the scope is cancelled, or about to be
         self.is_replaced = False
 
     async def run(self) -> None:
@@ -290,6 +293,7 @@ class Worker:
         is_needed = True
         while is_needed and not self.is_replaced:
             self._scope = trio.CancelScope()
+            self._is_cut = False
             with self._scope:
                 is_needed = await self._work()
             if self._scope.cancelled_caught and not self.is_replaced:
@@ -308,15 +312,15 @@ class Worker:
                 if count % JOBS_BETWEEN_CHECKPOINTS == 0:
                     await trio.lowlevel.checkpoint()
                 await self._attempt(job)
-                if self.is_replaced or self._scope.cancel_called:
+                if self.is_replaced or self._is_cut:
                     return True
 
     async def _attempt(self, job: Job) -> None:
         gateway, call = self._gateway, job.call
         gateway.attempts += 1
         self._job = job
-        self._timer = gateway.timers.set_after(call.timeout_s, self._on_timeout)
         began_s = gateway.timers.now_s()
+        self._timer = gateway.timers.set_at(began_s + call.timeout_s, self._on_timeout)
         try:
             result = await gateway.caller.attempt(call)
         except* Exception as errors:  # also beside a Cancelled, which goes on to its scope
@@ -331,13 +335,17 @@ class Worker:
     def _on_timeout(self) -> None:
         """Cancel the attempt, or report it and listen on for a while."""
         if not self._gateway.may_linger():
-            self._scope.cancel()
+            self._cut()
             return
         self._report_timeout()
         self.is_replaced = True
         self._gateway.replace()
         late_s = self._gateway.caller.late_reply_s
-        self._timer = self._gateway.timers.set_after(late_s, self._scope.cancel)
+        self._timer = self._gateway.timers.set_after(late_s, self._cut)
+
+    def _cut(self) -> None:
+        self._is_cut = True
+        self._scope.cancel()
 
     def _report_timeout(self) -> None:
         assert self._job is not None, "only an attempt can time out"

@@ -289,8 +289,8 @@ class SagaActor:
             self._timer = None
         self._wakes_at_utc_s = at_utc_s
         if at_utc_s:
-            delay_s = at_utc_s - self._now() + WAKE_MARGIN_S
-            self._timer = self._world.timers.set_after(delay_s, self._wake)
+            due_s = self._world.clock.monotonic_of(at_utc_s) + WAKE_MARGIN_S
+            self._timer = self._world.timers.set_at(due_s, self._wake)
 
     def _wake(self) -> None:
         self._timer = None
