@@ -71,10 +71,6 @@ def _moved(step: StepState, event: e.StepEvent) -> StepStatus:
     return STEP_TRANSITIONS[type(event)][step.status]
 
 
-def _with(state: SagaState, event: e.StepEvent, step: StepState) -> dict[str, StepState]:
-    return {**state.steps, event.step_id: step}
-
-
 def known_after(call: CallState, outcome: Outcome) -> Outcome:
     """The outcome of a call once one more attempt ended so: done wins, then doubt, which never leaves."""
     if outcome is DONE or call.outcome is None:
@@ -116,7 +112,7 @@ def _step_started(state: SagaState, event: e.StepStarted, at_utc_s: float) -> Ch
         action=_started(step.action, event, at_utc_s),
         order=step.order or state.sequence + 1,
     )
-    return {"steps": _with(state, event, started)}
+    return {"steps": {**state.steps, event.step_id: started}}
 
 
 def _step_completed(state: SagaState, event: e.StepCompleted, at_utc_s: float) -> Changes:
@@ -129,7 +125,7 @@ def _step_completed(state: SagaState, event: e.StepCompleted, at_utc_s: float) -
         probing=False,
     )
     return {
-        "steps": _with(state, event, completed),
+        "steps": {**state.steps, event.step_id: completed},
         "completed": (*state.completed, event.step_id),
     }
 
@@ -144,7 +140,7 @@ def _step_retry(state: SagaState, event: e.StepRetry, at_utc_s: float) -> Change
     step = state.steps[event.step_id]
     action = _settled(step.action, event.outcome, event.error, event.retry_at_utc_s)
     retrying = replace(step, status=_moved(step, event), action=action)
-    return {"steps": _with(state, event, retrying)}
+    return {"steps": {**state.steps, event.step_id: retrying}}
 
 
 def _step_failed(state: SagaState, event: e.StepFailed, at_utc_s: float) -> Changes:
@@ -156,7 +152,7 @@ def _step_failed(state: SagaState, event: e.StepFailed, at_utc_s: float) -> Chan
         probing=event.probing,
         probes_base=step.probes,
     )
-    return {"steps": _with(state, event, failed)}
+    return {"steps": {**state.steps, event.step_id: failed}}
 
 
 def _step_probed(state: SagaState, event: e.StepProbed, at_utc_s: float) -> Changes:
@@ -168,7 +164,7 @@ def _step_probed(state: SagaState, event: e.StepProbed, at_utc_s: float) -> Chan
         probes=event.attempt,
         probing=event.outcome is UNKNOWN and event.retry_at_utc_s > 0,
     )
-    return {"steps": _with(state, event, probed)}
+    return {"steps": {**state.steps, event.step_id: probed}}
 
 
 def _saga_completed(state: SagaState, event: e.SagaCompleted, at_utc_s: float) -> Changes:
@@ -189,7 +185,8 @@ def _saga_compensating(state: SagaState, event: e.SagaCompensating, at_utc_s: fl
 
 def _with_undo(state: SagaState, event: e.StepEvent, call: CallState) -> dict[str, StepState]:
     step = state.steps[event.step_id]
-    return _with(state, event, replace(step, status=_moved(step, event), compensation=call))
+    undo = replace(step, status=_moved(step, event), compensation=call)
+    return {**state.steps, event.step_id: undo}
 
 
 def _compensation_started(

@@ -62,7 +62,7 @@ _KINDS: Final = {tag: kind for kind, tag in _TAGS.items()}
 
 def encode_record(record: e.Record) -> bytes:
     """Encode, at most a few microseconds for an event without a large payload. Raises CodecError."""
-    values = [_encode_event(event) for event in record.events]
+    values = [(_TAGS[type(event)], *astuple(event)) for event in record.events]
     try:
         return _pack(
             (VERSION, record.saga_id, record.sequence, record.at_utc_s, record.previous, values)
@@ -128,10 +128,6 @@ def _converted(value: list[Any]) -> e.Record:
     events = tuple(map(_decode_event, values))
     record = msgspec.convert((saga_id, sequence, at_utc_s, previous, ()), e.Record)
     return e.Record(record.saga_id, record.sequence, record.at_utc_s, record.previous, events)
-
-
-def _encode_event(event: e.Event) -> tuple[object, ...]:
-    return (_TAGS[type(event)], *astuple(event))
 
 
 def _decode_event(value: list[Any]) -> e.AnyEvent:

@@ -21,7 +21,7 @@ from sagakeep import events as e
 from sagakeep import saga_status, step_status
 from sagakeep.definition import OnFailure
 from sagakeep.mapping import MappingError, fill
-from sagakeep.plan import plan_of
+from sagakeep.plan import Plan, plan_of
 from sagakeep.service import NOT_DONE, UNKNOWN, Outcome
 from sagakeep.state import (
     SagaState,
@@ -56,7 +56,7 @@ def must_stop(state: SagaState, now_utc_s: float) -> bool:
     """May no new attempt of an action be started or planned?"""
     return (
         state.status is not saga_status.RUNNING
-        or _is_expired(state, now_utc_s)
+        or (state.deadline_utc_s <= now_utc_s and _is_expired(state, now_utc_s))
         or some_failed(state)
     )
 
@@ -87,17 +87,18 @@ def _forward(state: SagaState, now_utc_s: float) -> Events:
         return (e.SagaCompleted(),)
     if must_stop(state, now_utc_s):
         return _stop(state, now_utc_s)
-    due = _due(state, now_utc_s)
-    if plan_of(state.definition).refers.isdisjoint(due):
+    plan = plan_of(state.definition)
+    due = _due(plan, state, now_utc_s)
+    if plan.refers.isdisjoint(due):
         return [_start(state, step_id) for step_id in due]
     starts = [_fill_and_start(state, step_id) for step_id in due]
     return [event for event in starts if isinstance(event, e.StepFailed)] or starts
 
 
-def _due(state: SagaState, now_utc_s: float) -> list[str]:
+def _due(plan: Plan, state: SagaState, now_utc_s: float) -> list[str]:
     """The steps whose next attempt may be made now."""
     due: list[str] = []
-    dependencies, done = plan_of(state.definition).graph.dependencies, set(state.completed)
+    dependencies, done = plan.graph.dependencies, set(state.completed)
     for step_id, step in state.steps.items():
         if step.status is step_status.PENDING:
             if done.issuperset(dependencies[step_id]):

@@ -46,39 +46,17 @@ class ServiceSpec(NamedTuple):
     concurrency: int = limits.SERVICE_CONCURRENCY
 
 
-class Job:
+class Job(msgspec.Struct, eq=False):
     """One attempt on its way. `drop` tells that nobody wants it any more: it is not begun, but if it was, it
     settles."""
 
-    __slots__ = (
-        "_call",
-        "_effect",
-        "_mailbox",
-        "_repeated",
-        "_undelivered",
-        "is_reported",
-        "is_wanted",
-    )
-
-    def __init__(
-        self,
-        call: Call,
-        effect: RunCall,
-        mailbox: Mailbox[Message],
-        undelivered: Undelivered,
-        repeated: bool = False,
-    ) -> None:
-        self._repeated = repeated
-        self._call = call
-        self._effect = effect
-        self._mailbox = mailbox
-        self._undelivered = undelivered
-        self.is_wanted = True
-        self.is_reported = False
-
-    @property
-    def call(self) -> Call:
-        return self._call
+    call: Call
+    _effect: RunCall
+    _mailbox: Mailbox[Message]
+    _undelivered: Undelivered
+    _repeated: bool = False
+    is_wanted: bool = True
+    is_reported: bool = False
 
     def drop(self) -> None:
         self.is_wanted = False
@@ -98,7 +76,7 @@ class Job:
             self._repeated,
         )
         if not self._mailbox.tell_control(news):
-            self._undelivered(self._call.saga_id, news)
+            self._undelivered(self.call.saga_id, news)
 
 
 class GatewayStatistics(NamedTuple):
@@ -197,7 +175,8 @@ class Gateway:
     def _enqueue(self, job: Job) -> None:
         queue = self._compensations if job.call.phase == "compensation" else self._actions
         queue.append(job)
-        self._employ()
+        if not self._is_one_coming:
+            self._employ()
 
     async def _release_gradually(self) -> None:
         at_once = max(1, round(limits.RECOVERED_CALLS_PER_S * RELEASE_EVERY_S))
@@ -214,7 +193,7 @@ class Gateway:
         if self._is_draining or not queue:
             return None
         job = queue.popleft()
-        if self._compensations or self._actions:
+        if not self._is_one_coming and (self._compensations or self._actions):
             self._employ()  # this attempt may take its time
         return job
 
@@ -242,14 +221,12 @@ class Gateway:
         """A worker listens on: its place is free."""
         self._lingering += 1
         self._workers -= 1
-        if self._actions or self._compensations:
+        if not self._is_one_coming and (self._actions or self._compensations):
             self._employ()
 
     def _employ(self) -> None:
         """See to it that a worker comes. One at a time, until it has come: it may get everything done without
         waiting once."""
-        if self._is_one_coming:
-            return
         if self._idle:
             self._is_one_coming = True
             trio.lowlevel.reschedule(self._idle.pop())

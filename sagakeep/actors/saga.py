@@ -73,7 +73,6 @@ class SagaActor:
     __slots__ = (
         "_dispatcher",
         "_is_resting",
-        "_is_scheduled",
         "_is_taking_up",
         "_jobs",
         "_over",
@@ -82,6 +81,7 @@ class SagaActor:
         "_timer",
         "_wakes_at_utc_s",
         "_world",
+        "is_scheduled",
         "mailbox",
         "saga_id",
         "state",
@@ -104,7 +104,7 @@ class SagaActor:
         self._position = position
         self.mailbox: Mailbox[Message] = Mailbox(limits.MAILBOX_MAX, self._arrived)
         self._pending: Pending | None = None
-        self._is_scheduled = False
+        self.is_scheduled = False
         self._is_resting = state is None  # takes no turns: being created, or down after a crash
         self._is_taking_up = state is not None
         self._jobs: dict[RunCall, Job] = {}
@@ -120,7 +120,7 @@ class SagaActor:
 
     def take_up(self) -> None:
         """Begin to act on the state that the journal has; in the first turn, where a crash is looked after."""
-        self._schedule()
+        self._dispatcher.schedule(self)
 
     def rest(self) -> None:
         """Take no turns until `restart` or `hold`: the last one crashed."""
@@ -153,7 +153,6 @@ class SagaActor:
 
     def turn(self) -> None:
         """Finish what has become durable, or handle one message."""
-        self._is_scheduled = False
         if self._is_resting:
             return
         pending, self._pending = self._pending, None
@@ -165,7 +164,7 @@ class SagaActor:
             self._handle(envelope)
         if self._pending is None:
             if self.mailbox:
-                self._schedule()
+                self._dispatcher.schedule(self)
             elif self.state is not None and (self.state.deleted or self.state.status in FINAL):
                 self._over(self)
 
@@ -214,7 +213,7 @@ class SagaActor:
         """The pending decision is a fact; what follows from it is done in the next turn."""
         self._position = position
         self._is_resting = False
-        self._schedule()
+        self._dispatcher.schedule(self)
 
     def refused(self, error: JournalBroken) -> None:
         """The pending decision is in doubt, and the process is about to end."""
@@ -236,11 +235,6 @@ class SagaActor:
 
     def _arrived(self) -> None:
         if not self._is_resting:
-            self._schedule()
-
-    def _schedule(self) -> None:
-        if not self._is_scheduled:
-            self._is_scheduled = True
             self._dispatcher.schedule(self)
 
     # Effects

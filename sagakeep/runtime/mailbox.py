@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+import msgspec
 import trio
 
 from sagakeep.errors import SagakeepError, Unavailable
@@ -92,14 +93,11 @@ class FailureOnly(Reply):
         super().fail(error)
 
 
-class Envelope(Generic[M]):
+class Envelope(msgspec.Struct, Generic[M], frozen=True, eq=False):
     """A message, and where its answer goes, if anybody waits for one."""
 
-    __slots__ = ("_reply", "message")
-
-    def __init__(self, message: M, reply: Reply | None = None) -> None:
-        self.message = message
-        self._reply = reply
+    message: M
+    _reply: Reply | None = None
 
     def around(self, message: T) -> Envelope[T]:
         """Another message whose answer goes to the same place."""

@@ -13,18 +13,16 @@ import heapq
 from collections.abc import Callable
 from itertools import count
 
+import msgspec
 import trio
 
 
-class Timer:
+class Timer(msgspec.Struct, eq=False):
     """A pending call of `action`; `drop` forgets it. Times are of trio's clock, seconds."""
 
-    __slots__ = ("_bucket", "action", "due_s")
-
-    def __init__(self, due_s: float, action: Callable[[], None]) -> None:
-        self.due_s = due_s
-        self.action: Callable[[], None] | None = action
-        self._bucket: dict[Timer, None] | None = None
+    due_s: float
+    action: Callable[[], None] | None
+    _bucket: dict[Timer, None] | None = None
 
     def drop(self) -> None:
         """Forget it; may be repeated, also after it was due."""
