@@ -258,7 +258,8 @@ class SagaActor:
             unwanted.drop()
         self._jobs = jobs
         self._is_taking_up = False
-        self._wake_at(wakes_at_utc_s)
+        if wakes_at_utc_s != self._wakes_at_utc_s:
+            self._wake_at(wakes_at_utc_s)
 
     def _now(self) -> float:
         return self._world.clock.now_utc_s()
@@ -276,8 +277,6 @@ class SagaActor:
     def _wake_at(self, at_utc_s: float) -> None:
         """Be woken then, 0 for never. A time that has woken us once is not set again: what is due may have to
         wait for attempts in flight, which end with a message of their own."""
-        if at_utc_s == self._wakes_at_utc_s:
-            return
         if self._timer is not None:
             self._timer.drop()
             self._timer = None
