@@ -44,6 +44,13 @@ class Inode:
         new = bytes(self.data)
         self.synced, self.clean = self._written(new, lambda: random.random() < 0.5), new
 
+    def sync_in_part(self, random: Random) -> None:
+        """Write some of what is dirty; the rest stays dirty."""
+        if self.clean is self.synced:
+            self.clean = self.synced = self._written(
+                bytes(self.data), lambda: random.random() < 0.5
+            )
+
     def after_cut(self, random: Random | None) -> bytes:
         """What the disk may have when the power is gone."""
         if random is None or self.data == self.clean:
