@@ -108,6 +108,7 @@ class World:
         self.shape = shape or Shape()
         self.observer: Observer = observer or Onlooker()
         self.services: dict[str, SimulatedService] = {}
+        self.effects: list[Entry] = []  # of all services, in order
         self.process = Process(self.trace)
         self.open_files = 0  # that the last process did not close
         self.lives = 0
@@ -141,6 +142,7 @@ class World:
 
     def _applied(self, entry: Entry) -> None:
         self.trace.note(f"effect {entry.phase} {entry.key}")
+        self.effects.append(entry)
         self.observer.applied(entry)
 
     def net(self, saga_id: str, step_id: str) -> int:
