@@ -223,7 +223,9 @@ class Campaign:
             )
             opened.files.close(clean=False)
             self.judge.expect(
-                read_journal(disk) == found, "I17", "a recovery that was repeated found something else"
+                read_journal(disk) == found,
+                "I17",
+                "a recovery that was repeated found something else",
             )
 
     # Damage
@@ -246,7 +248,9 @@ class Campaign:
         except SagakeepError as error:
             self.world.trace.note(f"refused: {error}")
         else:
-            self.judge.expect(found == was, "I18", f"bit {bit} of {path} was accepted, and records are gone")
+            self.judge.expect(
+                found == was, "I18", f"bit {bit} of {path} was accepted, and records are gone"
+            )
         if path.endswith(".snap"):
             return not self.judge.broken  # a snapshot that is damaged is passed over
         self.world.disk = before

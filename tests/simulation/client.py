@@ -49,12 +49,19 @@ class Answer(NamedTuple):
     ids: tuple[str, ...] | None = None
 
 
+class Asked(NamedTuple):
+    """What had been answered, to anybody, when a wish was made: sequences by saga, and who was deleted."""
+
+    sequences: dict[str, int]
+    deleted: frozenset[str]
+
+
 class Witness(Protocol):
     """Is told of every answer, and knows whether its process still lives."""
 
-    def asks(self, saga_id: str) -> int: ...
+    def asks(self) -> Asked: ...
 
-    def heard(self, client: Client, wish: Wish, answer: Answer, floor: int) -> None: ...
+    def heard(self, client: Client, wish: Wish, answer: Answer, asked: Asked) -> None: ...
 
     def saw_body(self, body: bytes) -> None: ...
 
@@ -100,22 +107,22 @@ class Client:
 
     async def _ask(self, api: Api, witness: Witness, wish: Wish) -> Answer:
         for _ in range(TRIES_MAX):
-            floor = witness.asks(self.saga_id)
+            asked = witness.asks()
             answer = await api.ask(self, wish)
-            witness.heard(self, wish, answer, floor)
+            witness.heard(self, wish, answer, asked)
             if answer.kind != "unavailable":
                 return answer
             await trio.sleep(AGAIN_AFTER_S)
         return answer
 
     async def _rest(self, orchestrator: Orchestrator, witness: Witness) -> None:
-        floor = witness.asks(self.saga_id)
+        asked = witness.asks()
         try:
             state = await orchestrator.wait(self.saga_id, STILL_WITHIN_S)
         except SagakeepError:
             return
         answer = Answer("ok", state.id, state.sequence, status=str(state.status), state=state)
-        witness.heard(self, Wish(0.0, "wait"), answer, floor)
+        witness.heard(self, Wish(0.0, "wait"), answer, asked)
 
 
 class Api(Protocol):
@@ -235,7 +242,9 @@ def _read(reply: Reply, saga_id: str, wish: Wish) -> Answer:
     if wish.kind in ("events", "delete"):
         return Answer("ok", saga_id)
     body = msgspec.json.decode(reply.body)
-    sequence = int(reply.headers["etag"].strip('W/"').split("-")[0]) if "etag" in reply.headers else 0
+    sequence = (
+        int(reply.headers["etag"].strip('W/"').split("-")[0]) if "etag" in reply.headers else 0
+    )
     return Answer("ok", body["id"], sequence, reply.status == 201, body["status"])
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import trio
 from simulation import invariants
-from simulation.client import Answer, Client, Wish
+from simulation.client import Answer, Asked, Client, Wish
 from simulation.durable import DurableLog, Placed, read_journal
 
 from sagakeep.errors import JournalCorrupt
@@ -45,7 +45,9 @@ class Judge:
     broken: list[str] = field(default_factory=list)
     in_flight: dict[tuple[str, str, str], list[Attempt]] = field(default_factory=dict)
     earliest_s: dict[tuple[str, int], float] = field(default_factory=dict)
-    acknowledged: dict[str, int] = field(default_factory=dict)  # the latest sequence that was answered
+    acknowledged: dict[str, int] = field(
+        default_factory=dict
+    )  # the latest sequence that was answered
     deleted: set[str] = field(default_factory=set)
     by_key: dict[str, str] = field(default_factory=dict)
     journal_failed: str = ""
@@ -71,7 +73,9 @@ class Judge:
 
     def wrote(self, path: str, data: bytes, offset: int) -> None:
         if offset == 0 and path.endswith(".seg") and not self.has_recovered:
-            self.has_recovered = True  # the first segment of this process: what was there is put in order
+            self.has_recovered = (
+                True  # the first segment of this process: what was there is put in order
+            )
             self.read_recovered()
         self.log.wrote(path, data, offset)
 
@@ -109,7 +113,11 @@ class Judge:
     def failed(self, operation: str, path: str, number: int) -> None:
         self.disk_failed = True
         is_write = operation in ("pwrite", "fdatasync", "fsync")
-        if path.endswith(".seg") and is_write and (self.log.is_begun(path) or number not in FULL_ERRNOS):
+        if (
+            path.endswith(".seg")
+            and is_write
+            and (self.log.is_begun(path) or number not in FULL_ERRNOS)
+        ):
             self.journal_failed = f"{operation} {path}: {errno.errorcode[number]}"
 
     # Services
@@ -138,18 +146,18 @@ class Judge:
 
     # Clients
 
-    def asks(self, saga_id: str) -> int:
+    def asks(self) -> Asked:
         self.world.process.check()
-        return self.acknowledged.get(saga_id, 0)
+        return Asked(dict(self.acknowledged), frozenset(self.deleted))
 
-    def heard(self, client: Client, wish: Wish, answer: Answer, floor: int) -> None:
+    def heard(self, client: Client, wish: Wish, answer: Answer, asked: Asked) -> None:
         self.world.process.check()
         stamp = f"{answer.kind} {answer.saga_id} {answer.sequence} {answer.status}"
         self.world.trace.note(f"client {client.number} {wish.kind} {wish.step_id}: {stamp}")
         invariants.i01_what_is_answered_is_durable(self, answer)
         invariants.i15_one_saga_for_each_key(self, client, wish, answer)
-        invariants.i16_reads_do_not_go_back(self, answer, floor)
-        invariants.i27_every_answer_is_a_version(self, wish, answer)
+        invariants.i16_reads_do_not_go_back(self, answer, asked)
+        invariants.i27_every_answer_is_a_version(self, answer, asked)
         invariants.i10_histories_only_grow(self, answer)
         if answer.kind == "ok":
             before = self.acknowledged.get(answer.saga_id, 0)
