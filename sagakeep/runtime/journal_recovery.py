@@ -3,8 +3,8 @@
 The order of work: read FORMAT and HEAD, match the segments, check every frame (`journal_check`,
 judged by `journal_tail`); remove what was only prepared; keep the bytes of a torn tail in
 quarantine; write the last segment anew, because after a failed fsync, or a kill before one, the page cache may
-show bytes that the disk does not have, the mark of a clean end among them. Only then is the next segment begun. Every step is durable
-before the next one, and all of it may be interrupted anywhere and repeated.
+show bytes that the disk does not have, the mark of a clean end among them. Only then is the next segment begun.
+Every step is durable before the next one, and all of it may be interrupted anywhere and repeated.
 """
 
 from __future__ import annotations
