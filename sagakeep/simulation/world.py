@@ -263,7 +263,7 @@ class World:
 
 
 class Blocking:
-    """The port `run_blocking`: makes a call on the loop, after a while, and answers after a while.
+    """The port `run_blocking`: makes a call on the loop, after a while, or answers after a while.
 
     As with a thread, a call that has begun is not given up, and one limiter lets one call in at a time.
     """
@@ -286,8 +286,10 @@ class Blocking:
             return call(*arguments)
         async with limiter or trio.CapacityLimiter(1):
             with trio.CancelScope(shield=True):
-                await trio.sleep(self._random.random() * self._latency_s_max)
+                latency_s = self._random.uniform(-1.0, 1.0) * self._latency_s_max
+                await trio.sleep(max(0.0, latency_s))
                 self._process.check()
                 result = call(*arguments)
-                await trio.sleep(self._random.random() * self._latency_s_max)
+                if latency_s < 0.0:
+                    await trio.sleep(-latency_s)
         return result

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 import trio
 from asgi_client import AsgiClient, Reply
-from simulation.configuration import SagaPlan, Wish
 
 from sagakeep.actors.saga_query import SagaQuery
 from sagakeep.errors import (
@@ -30,6 +29,7 @@ from sagakeep.events import Record
 from sagakeep.orchestrator import Orchestrator
 from sagakeep.state import MOVING, SagaState
 from sagakeep.validation import parse_definition
+from simulation.configuration import SagaPlan, Wish
 
 STILL_WITHIN_S = 1_000.0  # how long a client waits for its saga in one go
 AGAIN_AFTER_S = 0.5

@@ -98,7 +98,7 @@ def configure(seed: int) -> Configuration:
             segment_bytes=random.choice((4 << 10, 4 << 10, 8 << 10, 16 << 10)),
             snapshot_every_bytes=random.choice((500, 2_000, 8_000, 1 << 20)),
             commit_bytes=random.choice((1, 600, 1 << 20)),
-            disk_latency_s=random.choice((0.0, 0.0, 0.002, 0.3)),
+            disk_latency_s=random.choice((0.0, 0.0, 0.0, 0.002, 0.3)),
         ),
         concurrency=random.choice((1, 2, 64)),
     )
@@ -176,7 +176,7 @@ def _saga(random: Random, number: int, services: list[str]) -> SagaPlan:
     document: dict[str, object] = {
         "name": "order",
         "steps": steps,
-        "timeout": random.choice((2, 20, 20, 300)),
+        "timeout": random.choice((2, 20, 20, 100)),
         "maxRetries": random.choice((0, 1, 3)),
         "onFailure": random.choice(("compensate",) * 5 + ("hold",)),
     }
@@ -202,7 +202,7 @@ def _step(
         "payload": {"n": index},
         "maxRetries": random.choice((0, 1, 2)),
         "compensationMaxRetries": random.choice((0, 1, 3)),
-        "timeout": random.choice((0.5, 2, 10)),
+        "timeout": random.choice((0.5, 2, 2, 8)),
         "retry": {
             "initialInterval": random.choice((0.1, 1)),
             "maxInterval": 5,
@@ -239,4 +239,4 @@ def _wish(random: Random, steps: list[dict[str, object]]) -> Wish:
     step_id = ""
     if kind == "compensate" and random.random() < 0.3:
         step_id = str(random.choice(steps)["id"])
-    return Wish(random.choice((0.0, 0.05, 1.0, 10.0, 100.0)), kind, step_id)
+    return Wish(random.choice((0.0, 0.0, 0.05, 1.0, 5.0, 40.0)), kind, step_id)

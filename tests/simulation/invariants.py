@@ -42,7 +42,7 @@ import msgspec
 from sagakeep import events as e
 from sagakeep.actors.committed import Counters, Note
 from sagakeep.actors.saga_query import SagaQuery
-from sagakeep.definition import InDoubt, StepKind
+from sagakeep.definition import StepKind
 from sagakeep.effects import RunCall, idempotency_key, outstanding
 from sagakeep.errors import JournalCorrupt
 from sagakeep.events import Record
@@ -73,7 +73,7 @@ def i01_what_is_answered_is_durable(judge: Judge, answer: Answer) -> None:
         judge.expect(
             durable is not None and durable.sequence >= answer.sequence,
             "I1",
-            f"{answer.saga_id} was shown at {answer.sequence}, which is not durable",
+            lambda: f"{answer.saga_id} was shown at {answer.sequence}, which is not durable",
         )
 
 
@@ -83,10 +83,14 @@ def i01_what_was_acknowledged_is_there(judge: Judge) -> None:
         judge.expect(
             state is not None and state.sequence >= sequence,
             "I1",
-            f"{saga_id} was acknowledged at {sequence} and is {state and state.sequence} now",
+            lambda: (
+                f"{saga_id} was acknowledged at {sequence} and is {state and state.sequence} now"
+            ),
         )
     for saga_id in judge.deleted:
-        judge.expect(judge.log.states[saga_id].deleted, "I1", f"{saga_id} was deleted and is back")
+        judge.expect(
+            judge.log.states[saga_id].deleted, "I1", lambda: f"{saga_id} was deleted and is back"
+        )
 
 
 def i15_one_saga_for_each_key(judge: Judge, client: Client, wish: Wish, answer: Answer) -> None:
@@ -94,9 +98,11 @@ def i15_one_saga_for_each_key(judge: Judge, client: Client, wish: Wish, answer: 
     if not key or wish.kind not in ("create", "again") or answer.kind != "ok":
         return
     known = judge.by_key.setdefault(key, answer.saga_id)
-    judge.expect(known == answer.saga_id, "I15", f"{key!r} made {known} and {answer.saga_id}")
+    judge.expect(
+        known == answer.saga_id, "I15", lambda: f"{key!r} made {known} and {answer.saga_id}"
+    )
     made = [one.id for one in judge.log.states.values() if one.idempotency_key == key]
-    judge.expect(made == [answer.saga_id], "I15", f"{key!r} made {made}")
+    judge.expect(made == [answer.saga_id], "I15", lambda: f"{key!r} made {made}")
 
 
 def i16_reads_do_not_go_back(judge: Judge, answer: Answer, asked: Asked) -> None:
@@ -105,30 +111,34 @@ def i16_reads_do_not_go_back(judge: Judge, answer: Answer, asked: Asked) -> None
         judge.expect(
             answer.sequence >= floor,
             "I16",
-            f"{answer.saga_id} was shown at {answer.sequence}, after it was at {floor}",
+            lambda: f"{answer.saga_id} was shown at {answer.sequence}, after it was at {floor}",
         )
     if answer.kind == "gone":
         state = judge.log.states.get(answer.saga_id)
         judge.expect(
-            state is None or state.deleted, "I16", f"{answer.saga_id} is there and was not found"
+            state is None or state.deleted,
+            "I16",
+            lambda: f"{answer.saga_id} is there and was not found",
         )
 
 
 def i27_every_answer_is_a_version(judge: Judge, answer: Answer, asked: Asked) -> None:
-    judge.expect(not answer.kind.startswith("status"), "I27", f"{answer.kind}: {answer.status}")
+    judge.expect(
+        not answer.kind.startswith("status"), "I27", lambda: f"{answer.kind}: {answer.status}"
+    )
     if answer.state is not None:
         version = judge.log.versions.get((answer.saga_id, answer.sequence))
         judge.expect(
             version == answer.state,
             "I27",
-            f"{answer.saga_id} was shown as it never was: {answer.state} for {version}",
+            lambda: f"{answer.saga_id} was shown as it never was: {answer.state} for {version}",
         )
     if answer.ids is not None:
         gone = asked.deleted.intersection(answer.ids)
-        judge.expect(not gone, "I27", f"{gone} are listed, though they were deleted")
+        judge.expect(not gone, "I27", lambda: f"{gone} are listed, though they were deleted")
         deleted = {one.id for one in judge.log.states.values() if one.deleted}
         missing = asked.sequences.keys() - deleted - set(answer.ids)
-        judge.expect(not missing, "I27", f"{missing} were created and are not listed")
+        judge.expect(not missing, "I27", lambda: f"{missing} were created and are not listed")
 
 
 def i10_histories_only_grow(judge: Judge, answer: Answer) -> None:
@@ -137,12 +147,12 @@ def i10_histories_only_grow(judge: Judge, answer: Answer) -> None:
         judge.expect(
             list(answer.records) == log[: len(answer.records)],
             "I10",
-            f"the events of {answer.saga_id} are not those of the log",
+            lambda: f"the events of {answer.saga_id} are not those of the log",
         )
 
 
 def i24_secrets_are_not_shown(judge: Judge, text: str) -> None:
-    judge.expect(CANARY not in text, "I24", f"a secret is shown: {text[:300]}")
+    judge.expect(CANARY not in text, "I24", lambda: f"a secret is shown: {text[:300]}")
 
 
 # Records
@@ -154,7 +164,9 @@ def i03_one_end_for_each_run(judge: Judge, before: SagaState | None, record: Rec
     allowed = e.SagaRetry | e.SagaCompensating | e.LateReply | e.ActorRestarted | e.SagaDeleted
     first = record.events[0]
     judge.expect(
-        isinstance(first, allowed), "I3", f"{before.id} is {before.status}, and then {first}"
+        isinstance(first, allowed),
+        "I3",
+        lambda: f"{before.id} is {before.status}, and then {first}",
     )
 
 
@@ -169,7 +181,9 @@ def i14_no_start_after_the_deadline(judge: Judge, before: SagaState | None, reco
         judge.expect(
             record.at_utc_s < before.deadline_utc_s,
             "I14",
-            f"{before.id}: {starts} at {record.at_utc_s}, its deadline is {before.deadline_utc_s}",
+            lambda: (
+                f"{before.id}: {starts} at {record.at_utc_s}, its deadline is {before.deadline_utc_s}"
+            ),
         )
 
 
@@ -192,9 +206,11 @@ def i22_retries_keep_to_their_policy(
             continue
         tries = event.attempt - call.attempts_base
         where = f"{before.id}/{event.step_id} attempt {event.attempt}"
-        judge.expect(is_endless or tries <= most + 1, "I22", f"{where} is one too many")
+        judge.expect(is_endless or tries <= most + 1, "I22", lambda: f"{where} is one too many")
         judge.expect(
-            record.at_utc_s >= at_s - SLACK_S, "I22", f"{where} at {record.at_utc_s}, due {at_s}"
+            record.at_utc_s >= at_s - SLACK_S,
+            "I22",
+            lambda: f"{where} at {record.at_utc_s}, due {at_s}",
         )
 
 
@@ -215,7 +231,9 @@ def i02_every_call_was_durably_meant(judge: Judge, call: Call) -> None:
         == (call.step_id, call.phase, call.attempt)
         and idempotency_key(state.id, effect) == call.idempotency_key
     ]
-    judge.expect(meant, "I2", f"{where} is not outstanding for {state.status} {state.steps}")
+    judge.expect(
+        meant, "I2", lambda: f"{where} is not outstanding for {state.status} {state.steps}"
+    )
 
 
 def i05_one_key_for_each_intended_effect(judge: Judge, call: Call) -> None:
@@ -225,7 +243,7 @@ def i05_one_key_for_each_intended_effect(judge: Judge, call: Call) -> None:
     judge.expect(
         (saga_id, step_id, kind) == (call.saga_id, call.step_id, "action"),
         "I5",
-        f"the key {call.idempotency_key!r} is of another call",
+        lambda: f"the key {call.idempotency_key!r} is of another call",
     )
     if int(epoch) > 1 and not _is_read_only(judge, saga_id, step_id):
         ledger = judge.world.services[call.service].ledger
@@ -234,7 +252,7 @@ def i05_one_key_for_each_intended_effect(judge: Judge, call: Call) -> None:
         judge.expect(
             not ledger.counts[old] or undone,
             "I5",
-            f"{call.idempotency_key} begins while the effect of {old} is there",
+            lambda: f"{call.idempotency_key} begins while the effect of {old} is there",
         )
 
 
@@ -245,8 +263,10 @@ def i13_one_attempt_at_a_time(judge: Judge, call: Call) -> None:
             judge.expect(
                 now_s >= other.began_s + other.call.timeout_s - SLACK_S,
                 "I13",
-                f"{call.idempotency_key} begins beside {other.call.idempotency_key}"
-                f" attempt {other.call.attempt}, begun at {other.began_s}",
+                lambda: (
+                    f"{call.idempotency_key} begins beside {other.call.idempotency_key}"
+                    f" attempt {other.call.attempt}, begun at {other.began_s}"
+                ),
             )
 
 
@@ -255,7 +275,9 @@ def i22_a_service_is_not_called_before_it_asked_for(judge: Judge, call: Call) ->
     judge.expect(
         judge.world.now_s() >= at_s - SLACK_S,
         "I22",
-        f"{call.idempotency_key} attempt {call.attempt} begins before {at_s}, as it was asked to",
+        lambda: (
+            f"{call.idempotency_key} attempt {call.attempt} begins before {at_s}, as it was asked to"
+        ),
     )
 
 
@@ -263,10 +285,12 @@ def i06_an_effect_counts_once(judge: Judge, entry: Entry) -> None:
     if judge.promise(entry.service) is Promise.BLIND:
         return
     ledger = judge.world.services[entry.service].ledger
-    judge.expect(ledger.counts[entry.key] == 1, "I6", f"{entry.key} was done twice")
+    judge.expect(ledger.counts[entry.key] == 1, "I6", lambda: f"{entry.key} was done twice")
     if not _is_read_only(judge, entry.saga_id, entry.step_id):
         net = ledger.net(entry.saga_id, entry.step_id)
-        judge.expect(net in (0, 1), "I6", f"{entry.key}: the step's effect is there {net} times")
+        judge.expect(
+            net in (0, 1), "I6", lambda: f"{entry.key}: the step's effect is there {net} times"
+        )
 
 
 def _is_read_only(judge: Judge, saga_id: str, step_id: str) -> bool:
@@ -289,7 +313,7 @@ def i12_what_is_recovered_is_the_fold(judge: Judge, orchestrator: Orchestrator) 
         and judge.log.records[-1].position.frame >= orchestrator._engine.committed.through
     ):
         return  # a frame is durable, and its appenders are being told
-    judge.expect(live == expected, "I12", f"recovered {live}, durable is {expected}")
+    judge.expect(live == expected, "I12", lambda: f"recovered {live}, durable is {expected}")
 
 
 def i09_numbers_are_those_of_the_log(judge: Judge, orchestrator: Orchestrator) -> None:
@@ -309,7 +333,7 @@ def i09_numbers_are_those_of_the_log(judge: Judge, orchestrator: Orchestrator) -
         == msgspec.structs.replace(expected, completed_seconds=0.0)
         and abs(found.completed_seconds - expected.completed_seconds) < SLACK_S,
         "I9",
-        f"counted {found}, the log has {expected}",
+        lambda: f"counted {found}, the log has {expected}",
     )
 
 
@@ -318,26 +342,30 @@ def i18_what_is_not_damaged_is_not_refused(judge: Judge, ending: Ending) -> None
         judge.expect(
             judge.disk_failed or ending.error.subgroup(DoesNotEnd),
             "I18",
-            f"nothing is wrong with the disk, and: {ending.error.exceptions!r}",
+            lambda: f"nothing is wrong with the disk, and: {ending.error.exceptions!r}",
         )
         corrupt = ending.error.subgroup(JournalCorrupt)
         judge.expect(
             corrupt is None or "cannot be read" in str(corrupt.exceptions),
             "I18",
-            f"refused: {corrupt and corrupt.exceptions!r}",
+            lambda: f"refused: {corrupt and corrupt.exceptions!r}",
         )
 
 
 def i19_after_a_failed_sync_the_process_ends(judge: Judge, ending: Ending) -> None:
     if judge.journal_failed:
         judge.expect(
-            ending.how is not How.FINISHED, "I19", f"it went on after {judge.journal_failed}"
+            ending.how is not How.FINISHED,
+            "I19",
+            lambda: f"it went on after {judge.journal_failed}",
         )
 
 
 def i21_nothing_is_left_open(judge: Judge, ending: Ending) -> None:
     if ending.how is How.FINISHED:
-        judge.expect(not judge.world.open_files, "I21", f"{judge.world.open_files} files are open")
+        judge.expect(
+            not judge.world.open_files, "I21", lambda: f"{judge.world.open_files} files are open"
+        )
         judge.expect(not judge.world.disk.locked, "I21", "the lock is held")
 
 
@@ -351,18 +379,18 @@ def i25_everything_ends(judge: Judge, ending: Ending) -> None:
 
 def i03_no_saga_is_left_moving(judge: Judge, orchestrator: Orchestrator) -> None:
     moving = {one.id: str(one.status) for one in _there(judge) if one.status in MOVING}
-    judge.expect(not moving, "I25", f"still moving: {moving}")
+    judge.expect(not moving, "I25", lambda: f"still moving: {moving}")
 
 
 def i20_nothing_is_left_in_a_queue(judge: Judge, orchestrator: Orchestrator) -> None:
     engine = orchestrator._engine
     judge.expect(not engine.journal._queue, "I20", "records wait for the journal")
     queued = [one.statistics().queued for one in engine.gateways.values()]
-    judge.expect(not any(queued), "I20", f"calls wait for their service: {queued}")
+    judge.expect(not any(queued), "I20", lambda: f"calls wait for their service: {queued}")
     live = sum(one.status not in FINAL for one in _there(judge))
     found = engine.registry.live_count
-    judge.expect(found == live, "I20", f"{found} actors for {live} live sagas")
-    judge.expect(len(engine.timers) <= live, "I20", f"{len(engine.timers)} timers")
+    judge.expect(found == live, "I20", lambda: f"{found} actors for {live} live sagas")
+    judge.expect(len(engine.timers) <= live, "I20", lambda: f"{len(engine.timers)} timers")
 
 
 async def i10_histories_are_whole(judge: Judge, orchestrator: Orchestrator) -> None:
@@ -371,10 +399,10 @@ async def i10_histories_are_whole(judge: Judge, orchestrator: Orchestrator) -> N
         judge.expect(
             list(records) == judge.log.of_saga[state.id],
             "I10",
-            f"the events of {state.id} are not those of the log",
+            lambda: f"the events of {state.id} are not those of the log",
         )
         found = await orchestrator.describe(state.id)
-        judge.expect(found == state, "I26", f"{state.id} is {found}, durable is {state}")
+        judge.expect(found == state, "I26", lambda: f"{state.id} is {found}, durable is {state}")
 
 
 async def i27_the_list_is_the_log(judge: Judge, orchestrator: Orchestrator) -> None:
@@ -384,7 +412,9 @@ async def i27_the_list_is_the_log(judge: Judge, orchestrator: Orchestrator) -> N
     )
     found = [one.id for one in page.sagas]
     judge.expect(
-        page.sagas == expected, "I27", f"listed {found}, there are {[one.id for one in expected]}"
+        page.sagas == expected,
+        "I27",
+        lambda: f"listed {found}, there are {[one.id for one in expected]}",
     )
 
 
@@ -405,13 +435,13 @@ def i04_no_step_is_skipped(judge: Judge, state: SagaState) -> None:
     for step_id, step in state.steps.items():
         key = f"{state.id}/{step_id}/action/{step.action.epoch}"
         counts = judge.world.services[state.step(step_id).service].ledger.counts
-        judge.expect(counts[key], "I4", f"{state.id} is completed without {key}")
+        judge.expect(counts[key], "I4", lambda: f"{state.id} is completed without {key}")
     for step_id, needs in state.graph.dependencies.items():
         for need in needs:
             judge.expect(
                 first_s.get(need, -1) < first_s.get(step_id, 1 << 30),
                 "I4",
-                f"{state.id}: {step_id} came before {need}, which it needs",
+                lambda: f"{state.id}: {step_id} came before {need}, which it needs",
             )
 
 
@@ -429,7 +459,7 @@ def i07_what_was_undone_is_undone(judge: Judge, state: SagaState) -> None:
         else:
             allowed = {0, 1}
         where = f"{state.id}/{step_id} is {step.status}, {step.action.outcome}"
-        judge.expect(net in allowed, "I7", f"{where}, and its effect is there {net} times")
+        judge.expect(net in allowed, "I7", lambda: f"{where}, and its effect is there {net} times")
     if state.status is COMPENSATED:
         for step_id in scope_of(state):
             spec, step = state.step(step_id), state.steps[step_id]
@@ -438,7 +468,9 @@ def i07_what_was_undone_is_undone(judge: Judge, state: SagaState) -> None:
                 or step.status is UNDONE
                 or step.action.outcome in (None, NOT_DONE),
                 "I7",
-                f"{state.id} is compensated, and {step_id} is {step.status} {step.action.outcome}",
+                lambda: (
+                    f"{state.id} is compensated, and {step_id} is {step.status} {step.action.outcome}"
+                ),
             )
     _undone_in_reverse(judge, state, effects)
 
@@ -462,7 +494,7 @@ def _undone_in_reverse(judge: Judge, state: SagaState, effects: list[Entry]) -> 
             judge.expect(
                 theirs is None or mine < theirs,
                 "I7",
-                f"{state.id}: {need} was undone before {step_id}",
+                lambda: f"{state.id}: {need} was undone before {step_id}",
             )
 
 
@@ -477,7 +509,7 @@ def i08_what_is_not_undone_is_known(judge: Judge, state: SagaState) -> None:
             judge.expect(
                 step.status is not UNDONE and step.action.outcome in (DONE, UNKNOWN),
                 "I8",
-                f"{state.id}: the effect of {step_id} is there, and nobody knows",
+                lambda: f"{state.id}: the effect of {step_id} is there, and nobody knows",
             )
 
 

@@ -6,13 +6,11 @@ What is wrong is noted and the process ended, for an exception would be somebody
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import trio
-from simulation import invariants
-from simulation.client import Answer, Asked, Client, Wish
-from simulation.durable import DurableLog, Placed, read_journal
 
 from sagakeep.errors import JournalCorrupt
 from sagakeep.orchestrator import Orchestrator
@@ -21,6 +19,9 @@ from sagakeep.service import AttemptResult, Call
 from sagakeep.simulation.ledger import Entry, Promise
 from sagakeep.simulation.world import Ending, World
 from sagakeep.transitions import ImpossibleEvent
+from simulation import invariants
+from simulation.client import Answer, Asked, Client, Wish
+from simulation.durable import DurableLog, Placed, read_journal
 
 if TYPE_CHECKING:
     from simulation.configuration import Configuration
@@ -61,10 +62,10 @@ class Judge:
         if self.world.process.is_alive and trio.lowlevel.in_trio_run():
             self.world.process.end()
 
-    def expect(self, holds: object, invariant: str, text: str) -> None:
+    def expect(self, holds: object, invariant: str, text: str | Callable[[], str]) -> None:
         self.checks += 1
         if not holds:
-            self.fail(invariant, text)
+            self.fail(invariant, text if isinstance(text, str) else text())
 
     def promise(self, service: str) -> Promise:
         return self.configuration.services[service].promise
