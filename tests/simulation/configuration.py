@@ -80,7 +80,18 @@ class Configuration(NamedTuple):
 
     def text(self) -> str:
         """JSON for people."""
-        return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
+        return msgspec.json.format(msgspec.json.encode(named(self)), indent=2).decode()
+
+
+def named(value: object) -> object:
+    """Named tuples as objects, however deep, for JSON."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {name: named(one) for name, one in value._asdict().items()}
+    if isinstance(value, list | tuple):
+        return [named(one) for one in value]
+    if isinstance(value, dict):
+        return {name: named(one) for name, one in value.items()}
+    return value
 
 
 def configure(seed: int) -> Configuration:
