@@ -258,6 +258,12 @@ def i05_one_key_for_each_intended_effect(judge: Judge, call: Call) -> None:
 
 def i13_one_attempt_at_a_time(judge: Judge, call: Call) -> None:
     now_s = judge.world.now_s()
+    if any(
+        isinstance(event, e.ActorRestarted)
+        for record in judge.log.of_saga.get(call.saga_id, ())
+        for event in record.events
+    ):
+        return  # its actor crashed: what it had begun is made again, or was put in doubt
     for phase in ("action", "compensation", "probe"):
         for other in judge.in_flight.get((call.saga_id, call.step_id, phase), ()):
             judge.expect(
