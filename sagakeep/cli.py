@@ -1,4 +1,4 @@
-"""The command line. Exit codes: 0, 1 for a failure, 2 for wrong usage.
+"""The command line. Exit codes: 0, 1 for a failure, 2 for wrong usage or a file that is broken.
 
 What a command needs is imported when it runs, so that `--help` and `--version` are quick, and so that the
 bounds of the configuration are set before the modules that are bounded by them are imported.
@@ -6,14 +6,18 @@ bounds of the configuration are set before the modules that are bounded by them 
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from typing import Final
+from typing import IO, TYPE_CHECKING, Final
 
 import click
 
 from sagakeep.complaint import Complaint, complaint_of
-from sagakeep.errors import ConfigurationError, SagakeepError
+from sagakeep.errors import BrokenFile, ConfigurationError, SagakeepError
+
+if TYPE_CHECKING:
+    from sagakeep.definition_file import DefinitionFile
 
 _DIRECTORY: Final = click.Path(file_okay=False, exists=True)
 _CONFIG: Final = click.option(
@@ -23,6 +27,7 @@ _CONFIG: Final = click.option(
     type=click.Path(dir_okay=False, exists=True),
     help="Configuration in TOML; SAGAKEEP_CONFIG names one, too.",
 )
+_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
 class _Failed(click.ClickException):
@@ -32,12 +37,35 @@ class _Failed(click.ClickException):
         super().__init__(str(complaint))
 
 
+class _Broken(click.ClickException):
+    """A file that is not what it should be: every fault with its place."""
+
+    exit_code = 2
+
+    def __init__(self, error: BrokenFile) -> None:
+        count = f"{len(error.faults)} faults" if len(error.faults) > 1 else "1 fault"
+        super().__init__(f"{error.name} cannot be used: {count}")
+        self._error = error
+
+    def format_message(self) -> str:
+        return "\n".join([self.message, *(self._line(*fault) for fault in self._error.faults)])
+
+    def _line(self, pointer: str, detail: str, line: int, column: int) -> str:
+        from sagakeep.logs import escaped
+
+        place = f":{line}:{column}" if line else ""
+        what = f"{pointer} {detail}" if pointer else detail
+        return f"  {self._error.name}{place}: {escaped(what)}"
+
+
 class _Commands(click.Group):
     """Commands whose errors of operation are told without a trace."""
 
     def invoke(self, context: click.Context) -> object:
         try:
             return super().invoke(context)
+        except BrokenFile as error:
+            raise _Broken(error) from error
         except (SagakeepError, ExceptionGroup, OSError) as error:
             complaint = complaint_of(error)
             if complaint is None or isinstance(error, BrokenPipeError):
@@ -149,6 +177,32 @@ def events(directory: str, saga: str) -> None:
     from sagakeep.event_listing import list_events
 
     list_events(directory, saga)
+
+
+@main.command()
+@click.argument("file", type=click.File("rb"))
+@_JSON
+def check(file: IO[bytes], as_json: bool) -> None:
+    """Say what a careful reviewer would about the saga definition in FILE; - is the standard input.
+
+    Exit code 0: nothing to say; 1: findings; 2: the file is broken. docs/findings.md explains every code.
+    """
+    from sagakeep.finding_listing import list_findings
+
+    if list_findings(_definition_in(file, as_json), as_json=as_json):
+        raise click.exceptions.Exit(1)
+
+
+def _definition_in(file: IO[bytes], as_json: bool) -> DefinitionFile:
+    from sagakeep.definition_file import DefinitionFile
+    from sagakeep.limits import BODY_BYTES_MAX
+
+    try:
+        return DefinitionFile(file.name, file.read(BODY_BYTES_MAX + 1))
+    except BrokenFile as error:
+        if as_json:
+            click.echo(json.dumps({"errors": [fault._asdict() for fault in error.faults]}))
+        raise
 
 
 @main.group()
