@@ -198,7 +198,7 @@ def _definition_in(file: IO[bytes], as_json: bool) -> DefinitionFile:
     from sagakeep.limits import BODY_BYTES_MAX
 
     try:
-        return DefinitionFile(file.name, file.read(BODY_BYTES_MAX + 1))
+        return DefinitionFile(getattr(file, "name", "<stdin>"), file.read(BODY_BYTES_MAX + 1))
     except BrokenFile as error:
         if as_json:
             click.echo(json.dumps({"errors": [fault._asdict() for fault in error.faults]}))

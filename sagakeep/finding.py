@@ -16,7 +16,9 @@ class Severity(StrEnum):
     """How bad it is."""
 
     ERROR = "error"  # some world leaves the saga half done, or standing with no way out
-    WARNING = "warning"  # it does not do what it seems to say, or more often than need be asks a person
+    WARNING = (
+        "warning"  # it does not do what it seems to say, or more often than need be asks a person
+    )
 
 
 class Code(StrEnum):

@@ -37,7 +37,9 @@ def _print_findings(file: DefinitionFile, findings: Sequence[Finding]) -> None:
         click.echo(f"  {escaped(one.message)}")
         click.echo(f"  fix: {escaped(one.fix)}")
     steps = len(file.definition.steps)
-    what = f"{len(findings)} finding{'s' if len(findings) > 1 else ''}" if findings else "no findings"
+    what = (
+        f"{len(findings)} finding{'s' if len(findings) > 1 else ''}" if findings else "no findings"
+    )
     click.echo(f"{file.name}: {steps} step{'s' if steps > 1 else ''}, {what}")
 
 
@@ -57,12 +59,12 @@ def _forward(definition: SagaDefinition, worst: WorstCase) -> str:
     goal = "to the pivot" if any(step.kind == "pivot" for step in definition.steps) else "forward"
     if worst.forward_s <= definition.timeout_s:
         return f"{in_words(worst.forward_s)} {goal}"
-    return (
-        f"{in_words(worst.forward_s)} {goal}, of which the timeout allows {in_words(definition.timeout_s)}"
-    )
+    return f"{in_words(worst.forward_s)} {goal}, of which the timeout allows {in_words(definition.timeout_s)}"
 
 
 def _calls(worst: WorstCase) -> str:
     counts = {"actions": worst.actions, "probes": worst.probes, "compensations": worst.undos}
-    return ", ".join(f"{count} calls of {name}" for name, count in counts.items() if count) or "no call"
-
+    return (
+        ", ".join(f"{count} calls of {name}" for name, count in counts.items() if count)
+        or "no call"
+    )

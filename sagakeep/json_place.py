@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from json.decoder import scanstring
 from typing import Final, NamedTuple
 
+from sagakeep import limits
 from sagakeep.pointer import child
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
-_SCALAR: Final = re.compile(r"[^\s,\]}]*")
+_SCALARS: Final = json.JSONDecoder(parse_int=float)  # float, for it takes any number of digits
 _CONSTANTS: Final = ("NaN", "Infinity", "-Infinity")
 
 
@@ -70,10 +70,10 @@ class _Open:
 
 
 def _walk(text: str) -> Iterator[_Value]:
-    """Yield every value in the order of the text; end where the text is no JSON."""
+    """Yield every value in the order of the text; end where the text is no JSON, or nested too deep."""
     stack: list[_Open] = []
     at, pointer, is_odd = _skip(text, 0), "", False
-    while at < len(text):
+    while at < len(text) and len(stack) <= limits.JSON_DEPTH_MAX:
         yield _Value(pointer, at, is_odd or text.startswith(_CONSTANTS, at))
         if text[at] in "{[":
             stack.append(_Open(pointer, text[at] == "{"))
@@ -100,7 +100,7 @@ def _enter(text: str, at: int, inside: _Open) -> tuple[int, str, bool]:
         return at, f"{inside.pointer}/{inside.count - 1}", False
     if text[at] != '"':
         raise ValueError(at)
-    key, end = scanstring(text, at + 1)
+    key, end = _SCALARS.raw_decode(text, at)
     end = _skip(text, end)
     if text[end] != ":":
         raise ValueError(end)
@@ -110,13 +110,10 @@ def _enter(text: str, at: int, inside: _Open) -> tuple[int, str, bool]:
 
 
 def _end_of_scalar(text: str, at: int) -> int:
-    if text[at] == '"':
-        try:
-            return scanstring(text, at + 1)[1]
-        except json.JSONDecodeError:
-            return len(text)
-    found = _SCALAR.match(text, at)
-    return found.end() if found else at
+    try:
+        return int(_SCALARS.raw_decode(text, at)[1])
+    except ValueError:
+        return len(text)
 
 
 def _skip(text: str, at: int) -> int:

@@ -67,9 +67,7 @@ def critical_path(
             continue
         ways = [longest[one] for one in plan.graph.dependencies[step_id]]
         way = max(ways, key=lambda path: path.seconds, default=_NOWHERE)
-        longest[step_id] = Path(
-            way.seconds + weight(plan.steps[step_id]), (*way.steps, step_id)
-        )
+        longest[step_id] = Path(way.seconds + weight(plan.steps[step_id]), (*way.steps, step_id))
     if until_pivot and plan.pivot is not None:
         return longest[plan.pivot]
     return max(longest.values(), key=lambda path: path.seconds)

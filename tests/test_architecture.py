@@ -22,6 +22,7 @@ LAYERS = {
         service definition events messages saga_status step_status state transitions changes course
         machine effects plan graph order mapping expression backoff codec validation conversion faults
         json_text json_value pointer redaction reply published standing view bind transitions_page
+        finding findings rules.* worst_case json_place definition_file
         """,
     "runtime": "runtime.*",
     "actors": "actors.*",
@@ -30,7 +31,7 @@ LAYERS = {
     "http": "http.*",
     "demo": "demo demo_barrier demo_ledger",
     "settings": "config environ settings setting_rules logs",
-    "offline": "audit event_listing",
+    "offline": "audit event_listing finding_listing",
     "simulation": "simulation.*",
     "top": "sagakeep __main__ cli complaint serve services",
 }
@@ -66,7 +67,7 @@ RESERVED = {
         "demo_barrier",
         "demo_ledger",
     },
-    "click": {"cli", "event_listing"},
+    "click": {"cli", "event_listing", "finding_listing"},
     "rich": {"event_listing"},
     "prometheus_client": {"actors.numbers"},
     "fcntl": {"runtime.disk"},

@@ -15,7 +15,9 @@ SAGA_FIELDS: Final = ("id", "name", "tags")  # what `saga` has in an expression
 
 def result_unused(subject: Subject) -> Iterator[Finding]:
     """A step that only reads, whose answer nobody reads and nobody waits for."""
-    read = {step_id for _, _, reference in subject.references for step_id in reference.reading.steps}
+    read = {
+        step_id for _, _, reference in subject.references for step_id in reference.reading.steps
+    }
     for step in subject.definition.steps:
         is_idle = step.id not in read and not subject.graph.successors[step.id]
         if step.kind is StepKind.READ_ONLY and is_idle:
