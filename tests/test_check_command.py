@@ -83,7 +83,7 @@ def test_json_of_a_well_made_saga_is_an_empty_list(check):
 def test_the_standard_input_is_a_file_too():
     result = CliRunner().invoke(main, ["check", "-"], input=json.dumps(saga(BARE)))
     assert result.exit_code == 1
-    assert result.stdout.startswith("<stdin>:1:24: error no-compensation")
+    assert result.stdout.startswith("<stdin>:1:25: error no-compensation")
 
 
 @pytest.mark.parametrize(

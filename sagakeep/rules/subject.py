@@ -24,6 +24,12 @@ class Subject:
         pivot = self.plan.pivot
         self.pivot = self.plan.steps[pivot] if pivot is not None else None
         self.after_pivot = self.graph.dependents(pivot) if pivot is not None else frozenset()
+        self._fallible = [
+            step
+            for step in definition.steps
+            if step.id not in self.after_pivot and step.kind is not StepKind.RETRIABLE
+        ]
+        self._can_still_fail: dict[str, list[Step]] = {}
 
     def pointer(self, step: Step, *members: str) -> str:
         """Point at a step, or at what is in it."""
@@ -41,12 +47,12 @@ class Subject:
 
     def can_still_fail(self, step: Step) -> list[Step]:
         """Return the steps that may turn the saga around when this one is done."""
-        earlier = self.graph.ancestors(step.id)
-        return [
-            other
-            for other in self.definition.steps
-            if other.id != step.id and other.id not in earlier and other.id not in self.after_pivot
-        ]
+        known = self._can_still_fail.get(step.id)
+        if known is None:
+            earlier = self.graph.ancestors(step.id) | {step.id}
+            known = [other for other in self._fallible if other.id not in earlier]
+            self._can_still_fail[step.id] = known
+        return known
 
     @cached_property
     def references(self) -> list[tuple[Step, str, Reference]]:
@@ -68,7 +74,7 @@ Rule = Callable[[Subject], Iterable[Finding]]
 
 def names(steps: Sequence[Step], conjunction: str = "and") -> str:
     """Name some steps in a sentence; there must be one."""
-    ids = [f'"{step.id}"' for step in steps]
-    if len(ids) > NAMES_SHOWN_MAX:
-        ids[NAMES_SHOWN_MAX:] = [f"{len(ids) - NAMES_SHOWN_MAX} more"]
+    ids = [f'"{step.id}"' for step in steps[:NAMES_SHOWN_MAX]]
+    if len(steps) > NAMES_SHOWN_MAX:
+        ids.append(f"{len(steps) - NAMES_SHOWN_MAX} more")
     return f" {conjunction} ".join(filter(None, [", ".join(ids[:-1]), ids[-1]]))

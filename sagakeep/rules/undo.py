@@ -32,9 +32,7 @@ def irreversible_not_last(subject: Subject) -> Iterator[Finding]:
         is_pivot = step.kind is StepKind.PIVOT
         if not is_pivot and (step.compensation or not subject.may_be_undone(step)):
             continue
-        later = [
-            other for other in subject.can_still_fail(step) if other.kind is not StepKind.RETRIABLE
-        ]
+        later = subject.can_still_fail(step)
         if later:
             where = "beside it" if is_pivot else "after or beside it"
             why = "is the pivot" if is_pivot else "cannot be undone"
