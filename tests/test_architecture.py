@@ -33,6 +33,7 @@ LAYERS = {
     "settings": "config environ settings setting_rules logs",
     "offline": "audit event_listing finding_listing",
     "simulation": "simulation.*",
+    "proof": "proof.* proof_command proof_listing",
     "top": "sagakeep __main__ cli complaint serve services",
 }
 
@@ -49,7 +50,8 @@ BELOW = {
     "settings": "pure ground",
     "offline": "settings runtime pure ground",
     "simulation": "facade actors runtime pure ground",
-    "top": "offline simulation settings demo http facade callers runtime pure ground",
+    "proof": "simulation facade actors settings runtime pure ground",
+    "top": "proof offline simulation settings demo http facade callers runtime pure ground",
 }
 
 # Who may import what is not ours; a prefix that ends in a dot is a whole package of ours.
@@ -68,8 +70,8 @@ RESERVED = {
         "demo_barrier",
         "demo_ledger",
     },
-    "click": {"cli", "event_listing", "finding_listing"},
-    "rich": {"event_listing"},
+    "click": {"cli", "event_listing", "finding_listing", "proof_command", "proof_listing"},
+    "rich": {"event_listing", "proof_listing"},
     "prometheus_client": {"actors.numbers"},
     "fcntl": {"runtime.disk"},
     "jmespath": {"expression", "mapping"},
