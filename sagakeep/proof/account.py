@@ -189,6 +189,8 @@ class SagaLedger(Ledger):
             return AttemptResult(NOT_DONE, error="there is no such probe", permanent=True)
         if self.only_reads(call):
             return AttemptResult(DONE, self._result(call))
+        if call.phase != "action" and call.action == self._plan.steps[call.step_id].action:
+            call = msgspec.structs.replace(call, phase="action")  # so the service takes it
         if call.phase == "compensation" and not self._finds(call):
             return AttemptResult(DONE, {"undone": False})
         if call.phase == "action":

@@ -29,7 +29,7 @@ from sagakeep.proof.verdict import Breach, Broken, judge
 from sagakeep.saga_status import SagaStatus
 from sagakeep.worst_case import worst_case_of
 
-CALLS_MAX: Final = 12_000  # of all worlds together: some seconds
+CALLS_MAX: Final = 10_000  # of all worlds together: some seconds
 SIDE_BY_SIDE_MAX: Final = 200  # worlds in one orchestrator
 BOUND_SLACK_S: Final = 120.0
 

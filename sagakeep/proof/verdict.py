@@ -12,6 +12,7 @@ them overtakes its action.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -61,7 +62,7 @@ def judge(definition: SagaDefinition, played: Played) -> list[Broken]:
     broken = [one for step in steps for one in _of_step(step, state, account)]
     broken += _past_pivot(definition, account)
     broken += _out_of_order(definition, account)
-    broken += [one for step in steps for one in _overtaken(step, account)]
+    broken += [one for step in steps for one in _overtaken(step, state, account)]
     return broken
 
 
@@ -133,31 +134,26 @@ def _out_of_order(definition: SagaDefinition, account: Account) -> Iterator[Brok
         undone.add(effect.step_id)
 
 
-def _overtaken(step: Step, account: Account) -> Iterator[Broken]:
-    """No undo is called while an attempt of the action is out, and none arrives before it for good."""
-    until_s = -1.0
-    asked: dict[int, Asked] = {}
-    undone = False
+def _overtaken(step: Step, state: SagaState, account: Account) -> Iterator[Broken]:
+    """No undo is called while an attempt of the action is out; none that is done leaves the action to come."""
+    out_until_s = -math.inf
+    last = 0  # the attempt's call that is out
+    is_undone = False
+    is_there = state.status is saga_status.COMPENSATED and account.net(step.id) > 0
     for moment in account.moments:
         if isinstance(moment, Killed):
-            until_s = -1.0
+            out_until_s = -math.inf
+        elif moment.step_id != step.id:
             continue
-        if moment.step_id != step.id:
-            continue
-        match moment:
-            case Asked(phase="action"):
-                asked[moment.number] = moment
-                until_s = moment.at_s + step.timeout_s
-            case Answered(phase="action"):
-                if asked[moment.number] is [*asked.values()][-1]:
-                    until_s = min(until_s, moment.at_s)
-            case Asked(phase="compensation"):
-                undone = True
-                if moment.at_s < until_s - ROUNDING_S:
-                    text = f'step "{step.id}" is undone while its action is still under way'
-                    yield Broken(Breach.OVERTAKEN, step.id, text)
-            case Done(phase="action") if undone and account.net(step.id) > 0:
-                text = f'"{step.action}" of step "{step.id}" arrived after its undo, and stays'
+        elif isinstance(moment, Asked) and moment.phase == "action":
+            out_until_s, last = moment.at_s + step.timeout_s, moment.number
+        elif isinstance(moment, Answered) and moment.phase == "action" and moment.number == last:
+            out_until_s = min(out_until_s, moment.at_s)
+        elif isinstance(moment, Asked) and moment.phase == "compensation":
+            is_undone = True
+            if moment.at_s < out_until_s - ROUNDING_S:
+                text = f'step "{step.id}" is undone while its action is still under way'
                 yield Broken(Breach.OVERTAKEN, step.id, text)
-            case _:
-                pass
+        elif isinstance(moment, Done) and moment.phase == "action" and is_undone and is_there:
+            text = f'"{step.action}" of step "{step.id}" arrived after its undo, and stays'
+            yield Broken(Breach.OVERTAKEN, step.id, text)
