@@ -15,6 +15,7 @@ from sagakeep.proof.proof import Failure, Family, Proof, end_of, shortest_first
 from sagakeep.proof.stage import Played
 from sagakeep.proof.story import story_of
 from sagakeep.proof.verdict import Broken
+from sagakeep.saga_status import SagaStatus
 from sagakeep.view import event_views
 
 STORIES_SHOWN_MAX: Final = 3
@@ -27,8 +28,7 @@ def print_proof(name: str, definition: SagaDefinition, proof: Proof, command: st
     click.echo(f"{name}: {proof.worlds:,} worlds, {proof.held:,} {verb}")
     if proof.left_out:
         click.echo(f"{proof.left_out:,} more are left out; --all plays them")
-    for end in proof.unreached:
-        click.echo(click.style(f"no world ends {end}, which is expected", "red"))
+    _print_unreached(definition, proof)
     failures = shortest_first(proof.failures)
     for at, failure in enumerate(failures[:STORIES_SHOWN_MAX], start=1):
         click.echo(f"\nworld {at} that does not hold")
@@ -36,6 +36,13 @@ def print_proof(name: str, definition: SagaDefinition, proof: Proof, command: st
         click.echo(escaped(f"  replay: {command} '{failure.played.scenario}'"))
     if len(failures) > STORIES_SHOWN_MAX:
         click.echo(f"\nand {len(failures) - STORIES_SHOWN_MAX:,} more, which --json has all")
+
+
+def _print_unreached(definition: SagaDefinition, proof: Proof) -> None:
+    for end in proof.unreached:
+        click.echo(click.style(f"no world ends {end}, which is expected", "red"))
+    if SagaStatus.COMPLETED in proof.unreached:
+        _print_lines(story_of(definition, proof.well, ()).text())
 
 
 def proof_document(definition: SagaDefinition, proof: Proof) -> dict[str, object]:

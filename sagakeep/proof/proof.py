@@ -59,9 +59,11 @@ class Failure(NamedTuple):
 class Proof(NamedTuple):
     """What was played. `left_out` worlds were not; `ends` and `families` count those that were.
 
-    `unreached` are the expected ends that none of them had; `bound_s` is the virtual time that a world had.
+    `well` is the one in which nothing goes wrong; `unreached` are the expected ends that none of them had;
+    `bound_s` is the virtual time that a world had.
     """
 
+    well: Played
     worlds: int
     held: int
     left_out: int
@@ -73,7 +75,10 @@ class Proof(NamedTuple):
 
 
 class Prover:
-    """Proves one definition. `progress` is told how many worlds were played since it was told last."""
+    """Proves one definition with about `calls_max` calls, or with `everything` in every world there is.
+
+    `progress` is told how many worlds were played since it was told last.
+    """
 
     def __init__(
         self,
@@ -81,6 +86,7 @@ class Prover:
         promises: Promises,
         *,
         everything: bool = False,
+        calls_max: int = CALLS_MAX,
         progress: Progress = lambda _: None,
     ) -> None:
         self.bound_s = bound_s_of(definition)
@@ -91,7 +97,7 @@ class Prover:
         self._stage = Stage(definition, promises, self.bound_s)
         self._programme = Programme(definition, promises)
         self._played = self._left_out = 0
-        self._calls_left = CALLS_MAX
+        self._calls_left = calls_max
         self._ends: Counter[str] = Counter()
         self._families: Counter[Family] = Counter()
         self._failures: list[Failure] = []
@@ -107,6 +113,7 @@ class Prover:
         undos = self._play(Family.UNDO, undo_faults, 0.4)
         self._play_crashes([*well, *turns, *calls, *probes, *undos])
         return Proof(
+            well[0],
             self._played,
             self._played - len(self._failures),
             self._left_out,
@@ -218,7 +225,9 @@ def shortest_first(failures: Sequence[Failure]) -> list[Failure]:
     seen: Counter[tuple[object, ...]] = Counter()
     ranked: list[tuple[int, int]] = []
     for at, failure in enumerate(ordered):
-        kind = tuple([one.breach for one in failure.broken])
+        scenario = failure.played.scenario
+        last = scenario.faults[-1].behaviour if scenario.faults else None
+        kind = (last, scenario.crash is None, *[one.breach for one in failure.broken])
         ranked.append((seen[kind], at))
         seen[kind] += 1
     return [ordered[at] for _, at in sorted(ranked)]

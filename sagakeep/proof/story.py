@@ -88,7 +88,9 @@ def _deed(step: Step, phase: Phase) -> str:
 
 
 def _timed(told: Sequence[tuple[float, str]]) -> list[str]:
-    return [f"{at_s:8.1f} s  {text}" for at_s, text in sorted(told, key=lambda one: one[0])]
+    """Put what was told in the order of its time, which is a sum of floats."""
+    ordered = sorted(told, key=lambda one: round(one[0], 3))
+    return [f"{at_s:8.1f} s  {text}" for at_s, text in ordered]
 
 
 def _moments(steps: dict[str, Step], account: Account) -> Iterator[tuple[float, str]]:
@@ -149,5 +151,11 @@ def _end(played: Played) -> tuple[float, str]:
     state = played.state
     if state is None:
         return math.inf, played.error or "the saga is lost"
-    reason = f": {state.error}" if state.error else ""
+    unfilled = [
+        f'step "{step_id}" cannot be called: {step.action.error}'
+        for step_id, step in state.steps.items()
+        if step.action.error and not step.action.attempt
+    ]
+    reasons = [state.error] if state.error else unfilled
+    reason = f": {'; '.join(reasons)}" if reasons else ""
     return state.updated_at_utc_s - state.created_at_utc_s, f"the saga is {state.status}{reason}"
