@@ -22,6 +22,7 @@ LAYERS = {
         service definition events messages saga_status step_status state transitions changes course
         machine effects plan graph order mapping expression backoff codec validation conversion faults
         json_text json_value pointer redaction reply published standing view bind transitions_page
+        finding findings rules.* worst_case json_place definition_file
         """,
     "runtime": "runtime.*",
     "actors": "actors.*",
@@ -30,8 +31,9 @@ LAYERS = {
     "http": "http.*",
     "demo": "demo demo_barrier demo_ledger",
     "settings": "config environ settings setting_rules logs",
-    "offline": "audit event_listing",
+    "offline": "audit event_listing finding_listing",
     "simulation": "simulation.*",
+    "proof": "proof.* proof_command proof_listing",
     "top": "sagakeep __main__ cli complaint serve services",
 }
 
@@ -48,7 +50,8 @@ BELOW = {
     "settings": "pure ground",
     "offline": "settings runtime pure ground",
     "simulation": "facade actors runtime pure ground",
-    "top": "offline simulation settings demo http facade callers runtime pure ground",
+    "proof": "simulation facade actors settings runtime pure ground",
+    "top": "proof offline simulation settings demo http facade callers runtime pure ground",
 }
 
 # Who may import what is not ours; a prefix that ends in a dot is a whole package of ours.
@@ -67,8 +70,8 @@ RESERVED = {
         "demo_barrier",
         "demo_ledger",
     },
-    "click": {"cli", "event_listing"},
-    "rich": {"event_listing"},
+    "click": {"cli", "event_listing", "finding_listing", "proof_command", "proof_listing"},
+    "rich": {"event_listing", "proof_listing"},
     "prometheus_client": {"actors.numbers"},
     "fcntl": {"runtime.disk"},
     "jmespath": {"expression", "mapping"},
