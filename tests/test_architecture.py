@@ -28,6 +28,7 @@ LAYERS = {
     "callers": "python_caller http.caller",
     "facade": "orchestrator actors.engine",
     "http": "http.*",
+    "participant": "participant participant.*",
     "demo": "demo demo_barrier demo_ledger",
     "settings": "config environ settings setting_rules logs",
     "offline": "audit event_listing",
@@ -44,7 +45,8 @@ BELOW = {
     "callers": "pure ground",
     "facade": "callers actors runtime pure ground",
     "http": "facade pure ground",
-    "demo": "pure ground",
+    "participant": "",
+    "demo": "participant pure ground",
     "settings": "pure ground",
     "offline": "settings runtime pure ground",
     "simulation": "facade actors runtime pure ground",
@@ -65,6 +67,7 @@ RESERVED = {
         "actors.row_file",
         "demo_barrier",
         "demo_ledger",
+        "participant.store",
     },
     "click": {"cli", "event_listing"},
     "rich": {"event_listing"},
@@ -75,7 +78,8 @@ RESERVED = {
 # Where an exception of somebody else's code may not go on: each says what becomes of it.
 SHELLS = {
     *("actors.gateway", "actors.journal", "actors.registry", "actors.saga", "runtime.dispatcher"),
-    *("http.request_id", "http.server", "python_caller", "serve", "services"),
+    *("http.request_id", "http.server", "participant.middleware", "python_caller"),
+    *("serve", "services"),
 }
 TRIO_IN_HTTP = {"http.server", "http.listeners"}  # below the application: sockets
 IMPURE = {
