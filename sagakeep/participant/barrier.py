@@ -100,8 +100,8 @@ def barrier(
         return
     rows = CallTable(connection, name=table, paramstyle=paramstyle)
     asker = Asker(secrets.token_hex(8), time.time(), _is_at_work)
-    claim = make_claim(rows, wanted, digest_of(wanted, body), asker)
     _check_transaction(connection)
+    claim = make_claim(rows, wanted, digest_of(wanted, body), asker)
     call = BarrierCall(claim, claim.answer)
     yield call
     if call.is_new:
@@ -132,8 +132,11 @@ def _is_at_work(row: Row) -> bool:
 
 
 def _check_transaction(connection: object) -> None:
-    """Ask the drivers that tell: sqlite3 by `in_transaction`, psycopg by its status, which is 0 for none."""
-    is_open = getattr(connection, "in_transaction", True)
-    status = getattr(getattr(connection, "info", None), "transaction_status", 1)
-    if is_open is False or (isinstance(status, int) and status == 0):
+    """Ask the drivers that tell: sqlite3 says `in_transaction`, psycopg has a status, which is 0 for none."""
+    is_idle = getattr(getattr(connection, "info", None), "transaction_status", None) == 0
+    commits = getattr(connection, "autocommit", False) is True
+    if getattr(connection, "in_transaction", None) is False:
+        is_idle = True
+        commits = commits or getattr(connection, "isolation_level", "") is None
+    if is_idle and commits:
         raise NoTransaction("no transaction is open: the barrier has to be in the one of the work")
