@@ -32,6 +32,7 @@ LAYERS = {
     "demo": "demo demo_barrier demo_ledger",
     "settings": "config environ settings setting_rules logs",
     "offline": "audit event_listing",
+    "grade": "grade.*",
     "simulation": "simulation.*",
     "top": "sagakeep __main__ cli complaint serve services",
 }
@@ -49,8 +50,9 @@ BELOW = {
     "demo": "participant pure ground",
     "settings": "pure ground",
     "offline": "settings runtime pure ground",
+    "grade": "settings callers pure ground",
     "simulation": "facade actors runtime pure ground",
-    "top": "offline simulation settings demo http facade callers runtime pure ground",
+    "top": "offline simulation grade settings demo http facade callers runtime pure ground",
 }
 
 # Who may import what is not ours; a prefix that ends in a dot is a whole package of ours.
@@ -70,7 +72,7 @@ RESERVED = {
         "participant.store",
     },
     "click": {"cli", "event_listing"},
-    "rich": {"event_listing"},
+    "rich": {"event_listing", "grade.paper"},
     "prometheus_client": {"actors.numbers"},
     "fcntl": {"runtime.disk"},
     "jmespath": {"expression", "mapping"},

@@ -1,0 +1,115 @@
+"""Checks of repeated calls: an orchestrator repeats whatever it has no answer to, under the same key."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sagakeep.grade.check import Check, Severity
+from sagakeep.grade.trial import Misbehaved, Trial, expect_done, expect_same, is_refused, text_of
+from sagakeep.service import Outcome
+
+CHARS_OF_NAMES_MAX: Final = 128  # of the id of a saga, and of a step
+
+
+async def _repeat(trial: Trial) -> None:
+    first = await trial.action()
+    expect_done(first, "the action")
+    for name in ("the second time", "the third time"):
+        expect_same(await trial.action(), first, name)
+    await trial.expect_effects((1, 0))
+
+
+async def _repeat_at_once(trial: Trial) -> None:
+    results = await trial.many(trial.subject.duplicates)
+    refused = next((result for result in results if is_refused(result)), None)
+    if refused is not None:
+        raise Misbehaved(f"{text_of(refused)}; a call at work is 409 with Retry-After, never a no")
+    last = await trial.action()
+    expect_done(last, "once more")
+    for result in results:
+        if result.outcome is Outcome.DONE:
+            expect_same(result, last, "one of those at once")
+    await trial.expect_effects((1, 0))
+
+
+async def _other_body(trial: Trial) -> None:
+    first = await trial.action()
+    expect_done(first, "the action")
+    changed = await trial.once("action", "the same key, another body", payload=_changed(trial))
+    if not is_refused(changed):
+        expect_same(changed, first, "another body")
+    await trial.expect_effects((1, 0))
+
+
+async def _other_key(trial: Trial) -> None:
+    expect_done(await trial.action(), "the action")
+    expect_done(await trial.action(2), "the same with a second key")
+    await trial.expect_effects((2, 0))
+
+
+async def _longest_key(trial: Trial) -> None:
+    key = f"{'s' * CHARS_OF_NAMES_MAX}/{'t' * CHARS_OF_NAMES_MAX}/{trial.saga_id}/action/1"
+    first = await trial.once("action", "a key of the longest ids", idempotency_key=key)
+    expect_done(first, "the action")
+    again = await trial.once("action", "the same again", idempotency_key=key)
+    expect_same(again, first, "the second time")
+    await trial.expect_effects((1, 0))
+
+
+def _changed(trial: Trial) -> object:
+    payload = trial.subject.payload
+    return {**payload, "changed": True} if isinstance(payload, dict) else {"changed": True}
+
+
+_KEEP: Final = (
+    "keep the answer beside the key, in the transaction of the work: `with barrier(...)`"
+    " of sagakeep.participant, or its middleware"
+)
+REPEATS: Final = (
+    Check(
+        "repeat",
+        "the same call again gets the same answer",
+        Severity.CRITICAL,
+        (),
+        "after a lost answer or a crash the call is made again: the work would be done twice",
+        _KEEP,
+        _repeat,
+    ),
+    Check(
+        "repeat-at-once",
+        "many at once are one",
+        Severity.CRITICAL,
+        (),
+        "a request that timed out may still run when the next one comes: look-up and work would overlap",
+        "claim the key before the work, by an insert on which the second one fails or waits;"
+        " while another is at work answer 409 with Retry-After",
+        _repeat_at_once,
+    ),
+    Check(
+        "other-body",
+        "a key is not used for something else",
+        Severity.MINOR,
+        (),
+        "two callers that share a key by mistake would never learn of it",
+        "keep a digest of the body beside the key and answer 422 where it differs",
+        _other_body,
+    ),
+    Check(
+        "other-key",
+        "another key is another effect",
+        Severity.MAJOR,
+        (),
+        "an operator's retry has a new key, and two orders may be alike: the second one would not be done",
+        "tell calls apart by Idempotency-Key only, not by their body",
+        _other_key,
+    ),
+    Check(
+        "longest-key",
+        "the longest key works",
+        Severity.MAJOR,
+        (),
+        "ids of sagas and steps have up to 128 characters each; a column that is too short cuts or fails",
+        "give the key 512 characters",
+        _longest_key,
+    ),
+)
