@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from enum import StrEnum
 from typing import NamedTuple
 
+from sagakeep.grade.expect import Severity
 from sagakeep.grade.trial import Trial
 from sagakeep.service import Phase
 
 
-class Severity(StrEnum):
-    """What a failure costs: money or goods; a saga that stands still; or nothing, as long as all is well."""
-
-    CRITICAL = "critical"
-    MAJOR = "major"
-    MINOR = "minor"
-
-
 class Check(NamedTuple):
-    """`run` raises Misbehaved. `needs` are the calls that the service must have for it."""
+    """`run` raises Misbehaved or Blocked. `needs` are the calls that the service must have for it."""
 
     code: str
     title: str

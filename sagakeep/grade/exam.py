@@ -19,13 +19,14 @@ import msgspec
 import trio
 
 from sagakeep.errors import SagakeepError
-from sagakeep.grade.check import Check, Severity
+from sagakeep.grade.check import Check
 from sagakeep.grade.effects import Ledger, LedgerUnreadable
+from sagakeep.grade.expect import Blocked, Misbehaved, Severity, text_of
 from sagakeep.grade.nonsense import NONSENSE
 from sagakeep.grade.probes import PROBES
 from sagakeep.grade.repeats import REPEATS
 from sagakeep.grade.subject import Subject, Target, TooManyRequests
-from sagakeep.grade.trial import Misbehaved, Trial, text_of
+from sagakeep.grade.trial import Trial
 from sagakeep.grade.undos import UNDOS
 from sagakeep.service import Outcome
 
@@ -39,6 +40,7 @@ class CannotGrade(SagakeepError):
 class Verdict(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
+    BLOCKED = "blocked"  # by something that failed
     NOT_APPLICABLE = "not applicable"
     NOT_RUN = "not run"
 
@@ -48,6 +50,7 @@ class Finding(msgspec.Struct, frozen=True):
 
     check: Check
     verdict: Verdict
+    severity: Severity
     reason: str = ""
     sent: tuple[str, ...] = ()
     came: tuple[str, ...] = ()
@@ -62,18 +65,16 @@ class Report(msgspec.Struct, frozen=True):
 
     @property
     def grade(self) -> str:
-        failed = [one.check.severity for one in self.findings if one.verdict is Verdict.FAILED]
-        match failed:
-            case _ if Severity.CRITICAL in failed:
-                return "F"
-            case _ if failed.count(Severity.MAJOR) > 1 or self.count(Verdict.NOT_RUN):
-                return "D"
-            case _ if Severity.MAJOR in failed:
-                return "C"
-            case []:
-                return "A"
-            case _:
-                return "B"
+        failed = [one.severity for one in self.findings if one.verdict is Verdict.FAILED]
+        majors = failed.count(Severity.MAJOR)
+        is_open = self.count(Verdict.NOT_RUN) or (self.count(Verdict.BLOCKED) and not majors)
+        if Severity.CRITICAL in failed:
+            return "F"
+        if majors > 1 or is_open:
+            return "D"
+        if majors:
+            return "C"
+        return "B" if failed else "A"
 
     def count(self, verdict: Verdict) -> int:
         return sum(one.verdict is verdict for one in self.findings)
@@ -131,7 +132,10 @@ class _Exam:
         """Return one finding for each check, also for those that were not run."""
         reason = f"the exam was cut off: {self._subject.requests} requests, bound {within_s:g} s"
         rest = CHECKS[len(self._findings) :]
-        return (*self._findings, *(Finding(check, Verdict.NOT_RUN, reason) for check in rest))
+        return (
+            *self._findings,
+            *(Finding(one, Verdict.NOT_RUN, one.severity, reason) for one in rest),
+        )
 
     async def _expect_work(self) -> None:
         """Without one action that works there is nothing to grade."""
@@ -147,15 +151,18 @@ class _Exam:
     async def _finding(self, check: Check) -> Finding:
         missing = [phase for phase in check.needs if not self._subject.has(phase)]
         if missing:
-            return Finding(check, Verdict.NOT_APPLICABLE, f"no {' and no '.join(missing)} given")
+            reason = f"no {' and no '.join(missing)} given"
+            return Finding(check, Verdict.NOT_APPLICABLE, check.severity, reason)
         trial = await self._trial(check.code)
-        verdict, reason = Verdict.PASSED, ""
+        verdict, severity, reason = Verdict.PASSED, check.severity, ""
         try:
             await check.run(trial)
         except Misbehaved as error:
-            verdict, reason = Verdict.FAILED, str(error)
+            verdict, severity, reason = Verdict.FAILED, error.severity or severity, str(error)
+        except Blocked as error:
+            verdict, reason = Verdict.BLOCKED, str(error)
         await trial.clean_up()
-        return Finding(check, verdict, reason, tuple(trial.sent), tuple(trial.came))
+        return Finding(check, verdict, severity, reason, tuple(trial.sent), tuple(trial.came))
 
     async def _trial(self, code: str) -> Trial:
         trial = Trial(self._subject, self._ledger, f"{self._name}.{code}")

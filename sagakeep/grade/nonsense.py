@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final, cast
 
-from sagakeep.grade.check import Check, Severity
-from sagakeep.grade.trial import Misbehaved, Trial, is_refused, text_of
+from sagakeep.grade.check import Check
+from sagakeep.grade.expect import Misbehaved, Severity, is_refused, text_of
+from sagakeep.grade.trial import Trial
 from sagakeep.service import AttemptResult, Outcome, Phase
 
 HUGE_CHARS: Final = 4_000

@@ -18,6 +18,7 @@ WIDTH: Final = 110  # where there is no terminal
 _COLOURS: Final = {
     Verdict.PASSED: "green",
     Verdict.FAILED: "bold red",
+    Verdict.BLOCKED: "yellow",
     Verdict.NOT_APPLICABLE: "dim",
     Verdict.NOT_RUN: "yellow",
 }
@@ -63,7 +64,7 @@ def _document(finding: Finding) -> dict[str, object]:
         "code": check.code,
         "title": check.title,
         "verdict": finding.verdict,
-        "severity": check.severity,
+        "severity": finding.severity,
         "reason": finding.reason,
         "exchanges": [
             {"sent": sent, "came": came}
@@ -77,7 +78,7 @@ def _document(finding: Finding) -> dict[str, object]:
 def _advice(finding: Finding) -> Text:
     check = finding.check
     text = Text(f"\n{check.code}: ", "bold")
-    text.append(f"{check.title} ({check.severity})\n", "not bold")
+    text.append(f"{check.title} ({finding.severity})\n", "not bold")
     for name, words in (("came", finding.reason), ("why", check.why), ("mend", check.mend)):
         text.append(f"  {name:5} ", "not bold dim")
         text.append(f"{escaped(words)}\n", "not bold")

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from typing import Final
 
-from sagakeep.grade.check import Check, Severity
-from sagakeep.grade.trial import Misbehaved, Trial, expect_done, expect_refused, text_of
+from sagakeep.grade.check import Check
+from sagakeep.grade.expect import (
+    Blocked,
+    Misbehaved,
+    Severity,
+    expect_done,
+    expect_refused,
+    need_done,
+    text_of,
+)
+from sagakeep.grade.trial import Trial
 from sagakeep.service import AttemptResult
 
 
 async def _probe_done(trial: Trial) -> None:
     action = await trial.action()
-    expect_done(action, "the action")
+    need_done(action, "the action")
     probe = await trial.probe()
     _expect_said(probe, "done")
     if isinstance(probe.result, dict) and probe.result.get("result") != action.result:
@@ -26,22 +35,30 @@ async def _probe_nothing(trial: Trial) -> None:
 
 
 async def _action_after_probe(trial: Trial) -> None:
-    _expect_said(await trial.probe(), "not_done")
-    expect_refused(await trial.action(), "the action after a probe that said not_done")
+    probe = await trial.probe()
+    if _said(probe) != "not_done":
+        raise Blocked(f"it builds on a probe that says not_done: {text_of(probe)}")
+    late = await trial.action()
     await trial.expect_effects((0, 0))
+    expect_refused(late, "the action after a probe that said not_done")
 
 
 async def _probe_undone(trial: Trial) -> None:
-    expect_done(await trial.action(), "the action")
-    expect_done(await trial.undo(), "its undo")
-    _expect_said(await trial.probe(), "not_done")
+    need_done(await trial.action(), "the action")
+    need_done(await trial.undo(), "its undo")
+    probe = await trial.probe()
+    need_done(probe, "a probe")
+    _expect_said(probe, "not_done")
 
 
 def _expect_said(probe: AttemptResult, outcome: str) -> None:
     expect_done(probe, "the probe")
-    said = probe.result.get("outcome") if isinstance(probe.result, dict) else None
-    if said != outcome:
+    if _said(probe) != outcome:
         raise Misbehaved(f'the probe: {text_of(probe)}; expected {{"outcome": "{outcome}", ...}}')
+
+
+def _said(probe: AttemptResult) -> object:
+    return probe.result.get("outcome") if isinstance(probe.result, dict) else None
 
 
 PROBES: Final = (

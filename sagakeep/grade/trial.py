@@ -6,13 +6,13 @@ answer that says "ask again" is asked again, a few times, as the orchestrator wo
 
 from __future__ import annotations
 
-import json
-from typing import Final, NoReturn
+from typing import Final
 
 import msgspec
 import trio
 
 from sagakeep.grade.effects import Effects, Ledger
+from sagakeep.grade.expect import Misbehaved, Severity, summary_of, text_of
 from sagakeep.grade.subject import Subject
 from sagakeep.service import AttemptResult, Call, Outcome, Phase
 
@@ -21,22 +21,19 @@ TRIES_MAX: Final = 8  # of one call whose answer is "ask again"
 PAUSE_S: Final = 0.05  # at least, between two of them
 PAUSE_S_MAX: Final = 2.0
 CLEAN_UP: Final = 100  # undos with this number and above come after the check
-CAME_CHARS_MAX: Final = 120  # of an answer in the report
-
-
-class Misbehaved(Exception):
-    """The service did what it must not: the check has failed. Its text says what came instead of what."""
 
 
 class Trial:
     """One saga. Each call has a key for life, by its phase and number."""
 
-    def __init__(self, subject: Subject, ledger: Ledger | None, saga_id: str) -> None:
+    def __init__(self, subject: Subject, ledger: Ledger | None, name: str) -> None:
         self.subject = subject
         self.sent: list[str] = []
         self.came: list[str] = []
         self._ledger = ledger
-        self.saga_id = saga_id
+        self.saga_id = name
+        self._name = name
+        self._sagas = 1
         self._before = Effects()
         self._attempts: dict[str, int] = {}
         self._to_undo: set[str] = set()  # keys of actions that may be done
@@ -45,6 +42,15 @@ class Trial:
         """Look at the ledger, if there is one."""
         if self._ledger is not None:
             self._before = await self._ledger.effects()
+
+    def next_saga(self) -> None:
+        """From now on the calls are another saga's."""
+        self._sagas += 1
+        self.saga_id = f"{self._name}.{self._sagas}"
+
+    def if_counted(self, severity: Severity) -> Severity | None:
+        """The severity of a wrong answer where the ledger shows that no effect is wrong; else the check's."""
+        return severity if self._ledger is not None else None
 
     async def action(self, number: int = 1, *, payload: object = msgspec.UNSET) -> AttemptResult:
         """Send the action, the `number`-th effect that is intended."""
@@ -146,56 +152,7 @@ class Trial:
         )
 
 
-def expect_done(result: AttemptResult, name: str) -> None:
-    if result.outcome is not Outcome.DONE:
-        _fail(result, name, "expected done (2xx)")
-
-
-def expect_same(again: AttemptResult, first: AttemptResult, name: str) -> None:
-    """The answer has to be done, with the same result."""
-    expect_done(again, name)
-    if again.result != first.result:
-        _fail(again, name, f"the first answer was {text_of(first)}")
-
-
-def expect_refused(result: AttemptResult, name: str) -> None:
-    if not is_refused(result):
-        _fail(result, name, "expected a refusal for good (409)")
-
-
-def is_refused(result: AttemptResult) -> bool:
-    return result.outcome is Outcome.NOT_DONE and result.permanent
-
-
-def text_of(result: AttemptResult) -> str:
-    """Say what the orchestrator reads."""
-    match result.outcome:
-        case Outcome.DONE:
-            text = f"done {_json(result.result)}"
-        case Outcome.NOT_DONE:
-            text = f"{'refused' if result.permanent else 'not yet'}: {result.error}"
-        case Outcome.UNKNOWN:
-            text = f"unknown: {result.error}"
-    return text if len(text) <= CAME_CHARS_MAX else text[: CAME_CHARS_MAX - 1] + "…"
-
-
-def summary_of(results: list[AttemptResult]) -> str:
-    """Say how often each answer came, the most frequent first."""
-    texts = [text_of(result) for result in results]
-    counts = sorted({(texts.count(text), text) for text in texts}, reverse=True)
-    parts = [f"{count} x {text}" for count, text in counts[:3]]
-    return "; ".join(parts) + ("; ..." if len(counts) > 3 else "")
-
-
 def _says_again(result: AttemptResult) -> bool:
     if result.outcome is Outcome.NOT_DONE:
         return not result.permanent
     return result.outcome is Outcome.UNKNOWN and result.retry_after_s is not None
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _fail(result: AttemptResult, name: str, expected: str) -> NoReturn:
-    raise Misbehaved(f"{name}: {text_of(result)}; {expected}")
