@@ -193,7 +193,11 @@ def grade(
 
 def _is_agreed(question: str) -> bool:
     """Ask, if somebody is there who can answer."""
-    return sys.stdin.isatty() and click.confirm(question, err=True)
+    return _is_terminal() and click.confirm(question, err=True)
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 @main.group()

@@ -23,6 +23,7 @@ async def open_service(app: ASGIFramework) -> AsyncIterator[str]:
     config.graceful_timeout = 0.1
     config.errorlog = None
     config.h11_max_incomplete_size = 64 << 10
+    failure = None
     async with trio.open_nursery() as nursery:
         stop = trio.Event()
 
@@ -30,8 +31,13 @@ async def open_service(app: ASGIFramework) -> AsyncIterator[str]:
             await serve(app, config, shutdown_trigger=stop.wait, task_status=task_status)
 
         (url,) = await nursery.start(run)
-        yield url
+        try:
+            yield url
+        except Exception as error:  # raised below, and not in a group
+            failure = error
         stop.set()
+    if failure is not None:
+        raise failure
 
 
 class Ledgered:
@@ -126,8 +132,8 @@ class ByHand(Ledgered):
             return self._undo(key, action, step)
         if key in self.barred or step in self.barred:
             return 409, "too late"
-        if "race" in self.faults:
-            await trio.sleep(0.03)
+        if "race" in self.faults and "at-once" in step:
+            await trio.sleep(0.2)  # looked up, and not yet written
         if "refuses-when-busy" in self.faults:
             self.calls[key] = (409, "in progress"), body
             await trio.sleep(0.02)

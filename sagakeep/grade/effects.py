@@ -10,6 +10,7 @@ import json
 import urllib.request
 from collections.abc import Mapping
 from typing import Final, NamedTuple
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 import trio
@@ -68,6 +69,9 @@ class Ledger:
         try:
             with self._opener.open(self._request, timeout=self._timeout_s) as reply:
                 document: object = json.loads(reply.read(BYTES_MAX))
+        except HTTPError as error:
+            error.close()
+            raise LedgerUnreadable(f"the ledger did not say its counts: {error}") from None
         except (OSError, ValueError) as error:
             raise LedgerUnreadable(f"the ledger did not say its counts: {error}") from None
         return _effects_of(document)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
@@ -29,10 +30,6 @@ class Target(msgspec.Struct, frozen=True):
     timeout_s: float = 10.0
 
 
-class TooManyRequests(Exception):
-    """The exam has sent REQUESTS_MAX requests: it is cut off."""
-
-
 class Subject:
     """Raises ConfigurationError for a URL or a header that cannot be used."""
 
@@ -42,9 +39,16 @@ class Subject:
         self.payload = target.payload
         self.requests = 0
         self._target = target
+        self._bound = trio.CancelScope()
         self._caller = HttpCaller(
             target.url, connections_max=target.duplicates, headers=target.headers
         )
+
+    @contextmanager
+    def bounded(self, within_s: float) -> Iterator[None]:
+        """Go on after so many seconds or requests, whatever is still to be done."""
+        with trio.move_on_after(within_s) as self._bound:
+            yield
 
     def has(self, phase: Phase) -> bool:
         return self.target(phase)[0] != ""
@@ -62,9 +66,10 @@ class Subject:
                 return of.compensation, of.compensation_payload if is_own else of.payload
 
     async def attempt(self, call: Call) -> AttemptResult:
-        """Send one request. Raises TooManyRequests."""
+        """Send one request, if there may be one more."""
         if self.requests >= REQUESTS_MAX:
-            raise TooManyRequests
+            self._bound.cancel()
+            await trio.sleep_forever()
         self.requests += 1
         with trio.move_on_after(self.timeout_s):
             return await self._caller.attempt(call)
