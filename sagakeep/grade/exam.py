@@ -25,7 +25,7 @@ from sagakeep.grade.nonsense import NONSENSE
 from sagakeep.grade.probes import PROBES
 from sagakeep.grade.repeats import REPEATS
 from sagakeep.grade.subject import Subject, Target
-from sagakeep.grade.trial import Trial
+from sagakeep.grade.trial import Exchange, Trial
 from sagakeep.grade.undos import UNDOS
 from sagakeep.service import Outcome
 
@@ -45,14 +45,13 @@ class Verdict(StrEnum):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What a check came to. `sent` and `came` are side by side; `reason` says what is wrong, or missing."""
+    """What a check came to; `reason` says what is wrong, or missing."""
 
     check: Check
     verdict: Verdict
     severity: Severity
     reason: str = ""
-    sent: tuple[str, ...] = ()
-    came: tuple[str, ...] = ()
+    exchanges: tuple[Exchange, ...] = ()
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -159,7 +158,7 @@ class _Exam:
         except Blocked as error:
             verdict, reason = Verdict.BLOCKED, str(error)
         await trial.clean_up()
-        return Finding(check, verdict, severity, reason, tuple(trial.sent), tuple(trial.came))
+        return Finding(check, verdict, severity, reason, tuple(trial.exchanges))
 
     async def _trial(self, code: str) -> Trial:
         trial = Trial(self._subject, self._ledger, f"{self._name}.{code}")

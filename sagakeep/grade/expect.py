@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
@@ -67,21 +69,27 @@ def is_refused(result: AttemptResult) -> bool:
     return result.outcome is Outcome.NOT_DONE and result.permanent
 
 
-def text_of(result: AttemptResult) -> str:
-    """Say what the orchestrator reads."""
+def kind_of(result: AttemptResult) -> str:
+    """Say in a word what the orchestrator reads."""
     match result.outcome:
         case Outcome.DONE:
-            text = f"done {json.dumps(result.result, ensure_ascii=False)}"
+            return "done"
         case Outcome.NOT_DONE:
-            text = f"{'refused' if result.permanent else 'not yet'}: {result.error}"
+            return "refused" if result.permanent else "not yet"
         case Outcome.UNKNOWN:
-            text = f"unknown: {result.error}"
+            return "unknown"
+
+
+def text_of(result: AttemptResult) -> str:
+    """Say what the orchestrator reads."""
+    is_done = result.outcome is Outcome.DONE
+    words = f" {json.dumps(result.result, ensure_ascii=False)}" if is_done else f": {result.error}"
+    text = kind_of(result) + words
     return text if len(text) <= CAME_CHARS_MAX else text[: CAME_CHARS_MAX - 1] + "…"
 
 
-def summary_of(results: list[AttemptResult]) -> str:
+def summary_of(results: list[AttemptResult], say: Callable[[AttemptResult], str]) -> str:
     """Say how often each answer came, the most frequent first."""
-    texts = [text_of(result) for result in results]
-    counts = sorted({(texts.count(text), text) for text in texts}, reverse=True)
-    parts = [f"{count} x {text}" for count, text in counts[:3]]
+    counts = Counter(say(result) for result in results).most_common()
+    parts = [f"{count} x {text}" for text, count in counts[:3]]
     return "; ".join(parts) + ("; ..." if len(counts) > 3 else "")

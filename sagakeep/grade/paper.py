@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import groupby
 from typing import Final
 
 from rich.console import Console
@@ -28,14 +29,14 @@ def print_report(report: Report) -> None:
     """Print it for people."""
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
     table = Table(box=None, pad_edge=False)
-    for title in ("CHECK", "SENT", "CAME"):
-        table.add_column(title, overflow="fold")
-    table.add_column("", no_wrap=True)
+    for title in ("CHECK", "SENT", "CAME", ""):
+        table.add_column(title)
     for finding in report.findings:
+        asked = [one for one in finding.exchanges if one.kinds]
         table.add_row(
             finding.check.code,
-            "\n".join(finding.sent),
-            _text("\n".join(finding.came)),
+            _counted([one.sent for one in asked]),
+            _counted([one.kinds for one in asked]),
             Text(finding.verdict, _COLOURS[finding.verdict]),
         )
     console.print(table)
@@ -67,8 +68,7 @@ def _document(finding: Finding) -> dict[str, object]:
         "severity": finding.severity,
         "reason": finding.reason,
         "exchanges": [
-            {"sent": sent, "came": came}
-            for sent, came in zip(finding.sent, finding.came, strict=True)
+            {"sent": exchange.sent, "came": exchange.came} for exchange in finding.exchanges
         ],
         "why": check.why,
         "mend": check.mend,
@@ -92,6 +92,7 @@ def _summary(report: Report) -> str:
     return f"grade {report.grade}: {', '.join(counts)}; {report.requests} requests{told}"
 
 
-def _text(words: str) -> Text:
-    """What a service says is no markup, and moves no cursor."""
-    return Text("\n".join(escaped(line) for line in words.split("\n")))
+def _counted(words: list[str]) -> str:
+    """Join them, with a number for one that is repeated."""
+    runs = [(word, len(list(run))) for word, run in groupby(words)]
+    return ", ".join(word if count == 1 else f"{word} x{count}" for word, count in runs)

@@ -12,7 +12,7 @@ import msgspec
 import trio
 
 from sagakeep.grade.effects import Effects, Ledger
-from sagakeep.grade.expect import Misbehaved, Severity, summary_of, text_of
+from sagakeep.grade.expect import Misbehaved, Severity, kind_of, summary_of, text_of
 from sagakeep.grade.subject import Subject
 from sagakeep.service import AttemptResult, Call, Outcome, Phase
 
@@ -23,13 +23,20 @@ PAUSE_S_MAX: Final = 2.0
 CLEAN_UP: Final = 100  # undos with this number and above come after the check
 
 
+class Exchange(msgspec.Struct, frozen=True):
+    """What was sent, and what came; `kinds` says it in a word, and is empty for a look at the ledger."""
+
+    sent: str
+    came: str
+    kinds: str = ""
+
+
 class Trial:
     """One saga. Each call has a key for life, by its phase and number."""
 
     def __init__(self, subject: Subject, ledger: Ledger | None, name: str) -> None:
         self.subject = subject
-        self.sent: list[str] = []
-        self.came: list[str] = []
+        self.exchanges: list[Exchange] = []
         self._ledger = ledger
         self.saga_id = name
         self._name = name
@@ -90,7 +97,10 @@ class Trial:
         async with trio.open_nursery() as nursery:
             for _ in range(count):
                 nursery.start_soon(send)
-        self._note(f"{count} times the action at once", summary_of(results))
+        sent = f"{count} times the action at once"
+        self.exchanges.append(
+            Exchange(sent, summary_of(results, text_of), summary_of(results, kind_of))
+        )
         return results
 
     async def expect_effects(self, *allowed: tuple[int, int]) -> None:
@@ -98,7 +108,7 @@ class Trial:
         if self._ledger is None:
             return
         made = (await self._ledger.effects()).since(self._before)
-        self._note("(the ledger)", str(made))
+        self.exchanges.append(Exchange("(the ledger)", str(made)))
         if not any(made.fits(actions, undos) for actions, undos in allowed):
             expected = " or ".join(str(Effects(*pair)) for pair in allowed)
             raise Misbehaved(f"the ledger has {made}; expected {expected}")
@@ -124,12 +134,8 @@ class Trial:
         attempt = self._attempts.get(call.idempotency_key, 0) + 1
         self._attempts[call.idempotency_key] = attempt
         result = await self.subject.attempt(msgspec.structs.replace(call, attempt=attempt))
-        self._note(name, text_of(result))
+        self.exchanges.append(Exchange(name, text_of(result), kind_of(result)))
         return result
-
-    def _note(self, sent: str, came: str) -> None:
-        self.sent.append(sent)
-        self.came.append(came)
 
     def _key(self, phase: str, number: int) -> str:
         return f"{self.saga_id}/{STEP}/{phase}/{number}"
