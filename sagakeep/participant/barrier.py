@@ -30,9 +30,13 @@ class NoTransaction(Exception):
 
 
 class BarrierCall:
-    """One call, as its service sees it."""
+    """One call, as its service sees it.
 
-    def __init__(self, claim: Claim | None, answer: Answer | None) -> None:
+    `action_key` is that of the action that it is about: what an undo finds by it is what it is to undo.
+    """
+
+    def __init__(self, action_key: str, claim: Claim | None, answer: Answer | None) -> None:
+        self.action_key = action_key
         self._claim = claim
         self._answer = answer
         self.is_new = answer is None
@@ -96,13 +100,13 @@ def barrier(
     try:
         wanted = read_call(headers)
     except CallInvalid as error:
-        yield BarrierCall(None, problem(400, "Bad call", str(error)))
+        yield BarrierCall("", None, problem(400, "Bad call", str(error)))
         return
     rows = CallTable(connection, name=table, paramstyle=paramstyle)
     asker = Asker(secrets.token_hex(8), time.time(), _is_at_work)
     _check_transaction(connection)
     claim = make_claim(rows, wanted, digest_of(wanted, body), asker)
-    call = BarrierCall(claim, claim.answer)
+    call = BarrierCall(wanted.action_key, claim, claim.answer)
     yield call
     if call.is_new:
         if call._answer is None:
