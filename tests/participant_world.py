@@ -7,6 +7,7 @@
     later     nothing was done yet
     raise     it does the work, and raises
     crash     it does the work, and the process ends
+    die       the process ends before the work
 """
 
 from __future__ import annotations
@@ -105,6 +106,8 @@ class BehindBarrier:
                 return
             case "later":
                 raise Broken
+            case "die":
+                raise Crash
         db.execute("INSERT INTO ledger VALUES (?)", [wanted.key])
         match wanted.then:
             case "raise":
@@ -162,6 +165,8 @@ class BehindMiddleware:
             case "later":
                 await respond(send, 503, {}, (b"Retry-After", b"1"))
                 return
+            case "die":
+                raise Crash
         self._ledger.append(key)
         match self._then:
             case "raise":
@@ -260,8 +265,8 @@ class Model:
     def _work(self, wanted):
         is_undo = wanted.phase == "compensation"
         then = wanted.then
-        if self._is_one_transaction and then in ("later", "raise", "crash"):
-            return "gone" if then == "crash" else "raised"
+        if self._is_one_transaction and then not in ("done", "refuse"):
+            return "gone" if then in ("crash", "die") else "raised"
         if then in ("refuse", "later"):
             if is_undo and wanted.action_key not in self._calls:
                 self._barred.add(wanted.action_key)
@@ -271,6 +276,7 @@ class Model:
         if is_undo:
             self._barred.discard(wanted.action_key)
             self._undone_by[wanted.action_key] = wanted.key
-        self.ledger.append(wanted.key)
+        if then != "die":
+            self.ledger.append(wanted.key)
         self._calls[wanted.key] = "done" if then == "done" else "doubt"
-        return {"done": f"did {wanted.key}", "raise": "raised", "crash": "gone"}[then]
+        return {"done": f"did {wanted.key}", "raise": "raised"}.get(then, "gone")

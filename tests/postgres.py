@@ -39,7 +39,7 @@ def _user() -> str | None:
 
 @contextmanager
 def open_postgres() -> Iterator[str]:
-    """Run a server, which listens on no network; yields how to connect."""
+    """Run a server, which listens on no network; yields how to connect, but for the database."""
     home = tempfile.mkdtemp(prefix="sk-pg-")  # short: the path of a socket has at most 107 bytes
     user = _user() if os.getuid() == 0 else None
     if user is not None:
@@ -64,7 +64,7 @@ def open_postgres() -> Iterator[str]:
         options = f"-k {home} -c listen_addresses='' -c fsync=off"
         run("pg_ctl", "-D", data, "-w", "-o", options, "-l", f"{home}/log", "start")
         try:
-            yield f"host={home} user=sagakeep dbname=postgres"
+            yield f"host={home} user=sagakeep"
         finally:
             run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
     finally:

@@ -9,7 +9,6 @@ import trio
 from click.testing import CliRunner
 from graded_services import ByHand, ByPostgres, BySqlite, Ledgered, Naive, open_service
 from http_peer import open_peer
-from postgres import open_postgres, reason_for_none
 
 from sagakeep.cli import main
 from sagakeep.errors import ConfigurationError
@@ -66,11 +65,8 @@ async def test_a_service_with_the_barrier_in_sqlite_gets_an_a(tmp_path, has_ledg
     assert (report.grade, report.count(Verdict.PASSED)) == ("A", len(CHECKS))
 
 
-@pytest.mark.skipif(reason_for_none() != "", reason=reason_for_none() or "none")
-async def test_a_service_with_the_barrier_in_postgres_gets_an_a():
-    pytest.importorskip("psycopg")
-    with open_postgres() as where:
-        report = await grade(ByPostgres(where))
+async def test_a_service_with_the_barrier_in_postgres_gets_an_a(postgres):
+    report = await grade(ByPostgres(postgres()))
     assert (report.grade, report.count(Verdict.PASSED)) == ("A", len(CHECKS))
 
 

@@ -12,8 +12,17 @@ from participant_world import BehindBarrier, Broken, Wanted
 
 from sagakeep.participant import AnswerTooLong, NoTransaction, barrier, forget_calls, schema
 from sagakeep.participant.answer import Answer, answer_of_text, value_of
-from sagakeep.participant.call import KEY_CHARS_MAX, CallInvalid, read_call
-from sagakeep.participant.rules import Row, State
+from sagakeep.participant.call import KEY_CHARS_MAX, CallInvalid, SagaCall, read_call
+from sagakeep.participant.claim import Asker, digest_of, make_claim
+from sagakeep.participant.rules import (
+    Row,
+    Ruling,
+    State,
+    rule_again,
+    rule_probe,
+    rule_second_undo,
+    rule_undo,
+)
 from sagakeep.participant.table import CallTable
 
 ACTION = {"Idempotency-Key": "s/pay/action/1", "Saga-Phase": "action"}
@@ -359,3 +368,92 @@ def test_an_answer_is_kept_as_text_without_nul(body):
 def test_a_body_that_is_no_json_has_no_value():
     assert value_of(Answer(200, (), b"<html>")) is None
     assert value_of(None) is None
+
+
+# Two at once, where the other one's transaction ends between two statements
+
+
+class Losing(CallTable):
+    """Somebody else changes a row before each of so many statements that would."""
+
+    losses = 0
+
+    def _loses(self):
+        self.losses -= 1
+        return self.losses >= 0
+
+    def replace(self, old, new):
+        return not self._loses() and super().replace(old, new)
+
+    def find(self, key):
+        return None if self._loses() else super().find(key)
+
+
+def losing(db, losses):
+    table = Losing(db)
+    table.losses = losses
+    return table
+
+
+def claim(table, headers):
+    wanted = read_call(headers)
+    asker = Asker("c-1", 1.0, lambda row: False)
+    return make_claim(table, wanted, digest_of(wanted, b""), asker)
+
+
+@pytest.mark.parametrize(("losses", "ruling"), [(3, Ruling.REPEAT), (100, Ruling.BUSY)])
+def test_a_row_that_goes_away_while_it_is_looked_at_is_looked_for_again(db, losses, ruling):
+    call(db, ACTION)
+    assert claim(losing(db, losses), ACTION).ruling is ruling
+
+
+@pytest.mark.parametrize(("losses", "ruling"), [(3, Ruling.KNOWN), (100, Ruling.BUSY)])
+def test_a_probe_of_a_row_that_goes_away_is_tried_again(db, losses, ruling):
+    call(db, ACTION)
+    assert claim(losing(db, losses), PROBE).ruling is ruling
+
+
+@pytest.mark.parametrize(("losses", "ruling"), [(3, Ruling.WORK), (100, Ruling.BUSY)])
+def test_an_undo_of_a_row_that_changes_is_tried_again_and_then_left(db, losses, ruling):
+    call(db, ACTION)
+    assert claim(losing(db, losses), UNDO).ruling is ruling
+    row = CallTable(db).find(UNDO["Idempotency-Key"])
+    assert (row is None) == (ruling is Ruling.BUSY), "who is busy has begun nothing"
+
+
+# The rules
+
+
+@pytest.mark.parametrize(
+    ("state", "again", "undo", "known_undo", "probe"),
+    [
+        (State.BEGUN, Ruling.IN_DOUBT, Ruling.WORK, Ruling.WORK, Ruling.IN_DOUBT),
+        (State.DOUBT, Ruling.IN_DOUBT, Ruling.WORK, Ruling.WORK, Ruling.IN_DOUBT),
+        (State.DONE, Ruling.REPEAT, Ruling.WORK, Ruling.WORK, Ruling.KNOWN),
+        (State.REFUSED, Ruling.REPEAT, Ruling.EMPTY, Ruling.EMPTY, Ruling.NOT_DONE),
+        (State.UNDONE, Ruling.TOO_LATE, Ruling.EMPTY, Ruling.EMPTY, Ruling.NOT_DONE),
+        (State.BARRED, Ruling.TOO_LATE, Ruling.EMPTY, Ruling.WORK, Ruling.NOT_DONE),
+    ],
+)
+def test_each_state_has_its_ruling(state, again, undo, known_undo, probe):
+    row = Row("a", state)
+    wish = SagaCall("u", "compensation", "a")
+    assert rule_again(row, "", False) is again
+    assert rule_undo(row, wish, False) is undo
+    assert rule_undo(row, wish._replace(is_known_done=True), False) is known_undo
+    assert rule_probe(row, False) is probe
+    is_begun = state is State.BEGUN
+    assert (rule_again(row, "", True) is Ruling.BUSY) == is_begun
+    assert (rule_undo(row, wish, True) is Ruling.BUSY) == is_begun
+    assert (rule_probe(row, True) is Ruling.BUSY) == is_begun
+    second = {State.BEGUN: Ruling.IN_DOUBT, State.DOUBT: Ruling.IN_DOUBT}.get(state, Ruling.EMPTY)
+    assert rule_second_undo(row, False) is second
+    assert (rule_second_undo(row, True) is Ruling.BUSY) == is_begun
+
+
+def test_what_is_not_there_has_its_ruling():
+    wish = SagaCall("u", "compensation", "a")
+    assert rule_undo(None, wish, False) is Ruling.EMPTY
+    assert rule_undo(None, wish._replace(is_known_done=True), False) is Ruling.WORK
+    assert rule_second_undo(None, False) is Ruling.EMPTY
+    assert rule_probe(None, False) is Ruling.NOT_DONE

@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import sys
+import time
 from contextlib import closing
 
 import pytest
@@ -291,6 +293,35 @@ async def test_work_done_before_a_crash_is_told_in_doubt(tmp_path):
     service.close()
 
 
+async def test_a_process_that_is_killed_at_work_leaves_doubt(tmp_path):
+    """A real one; the file is what is left of it."""
+    path = str(tmp_path / "calls.sqlite")
+    program = f"""
+import os, sys, trio
+sys.path[:0] = {sys.path!r}
+from participant_world import request
+from sagakeep.participant.middleware import SagaMiddleware
+from sagakeep.participant.store import SqliteStore
+
+async def app(scope, receive, send):
+    os.kill(os.getpid(), 9)
+
+trio.run(request, SagaMiddleware(app, SqliteStore({path!r})), {ACTION!r})
+"""
+    died = await trio.run_process([sys.executable, "-c", program], check=False)
+    assert died.returncode == -9
+    app, now = App(), time.time()
+    store = SqliteStore(path, utc_now=lambda: now)
+    both = SagaMiddleware(app, store)
+    assert status_of(await request(both, ACTION)) == 409, "it may still be at work"
+    now += LEASE_S
+    assert status_of(await request(both, ACTION)) == 500
+    assert app.count == 0
+    assert status_of(await request(both, UNDO)) == 200
+    assert app.count == 1
+    store.close()
+
+
 async def test_another_process_is_at_work_for_its_lease_and_then_nobody_knows(tmp_path):
     now = 0.0
     stores = [SqliteStore(str(tmp_path / "c.sqlite"), utc_now=lambda: now) for _ in range(2)]
@@ -371,3 +402,17 @@ def test_an_answer_means_what_the_orchestrator_reads():
                 (Outcome.UNKNOWN, False): "unknown",
             }[(rule.outcome, rule.permanent)]
             assert Answer(status, headers).meaning.value == expected, status
+
+
+async def test_a_claim_that_fails_is_rolled_back_and_the_next_one_works(store, tmp_path):
+    app = App()
+    both = SagaMiddleware(app, store)
+    await request(both, {"Idempotency-Key": "other"})
+    with closing(sqlite3.connect(tmp_path / "calls.sqlite")) as db, db:
+        db.execute("ALTER TABLE saga_calls RENAME TO elsewhere")
+    with pytest.raises(sqlite3.OperationalError, match="no such table"):
+        await request(both, ACTION)
+    assert app.count == 1
+    with closing(sqlite3.connect(tmp_path / "calls.sqlite")) as db, db:
+        db.execute("ALTER TABLE elsewhere RENAME TO saga_calls")
+    assert status_of(await request(both, ACTION)) == 200

@@ -8,12 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from participant_world import Broken
-from postgres import open_postgres, reason_for_none
 
 from sagakeep.participant import NoTransaction, barrier, forget_calls, schema
 
 psycopg = pytest.importorskip("psycopg")
-pytestmark = pytest.mark.skipif(reason_for_none() != "", reason=reason_for_none() or "none")
 
 ACTION = {"Idempotency-Key": "s/pay/action/1"}
 UNDO = {
@@ -24,20 +22,11 @@ UNDO = {
 PROBE = {**ACTION, "Saga-Phase": "probe"}
 
 
-@pytest.fixture(scope="module")
-def server():
-    with open_postgres() as where:
-        yield where
-
-
 @pytest.fixture
-def connect(server):
+def connect(postgres):
+    server = postgres()
     with psycopg.connect(server) as db:
-        for statement in (
-            "DROP TABLE IF EXISTS ledger, saga_calls",
-            "CREATE TABLE ledger (id BIGSERIAL, key TEXT)",
-            *schema(),
-        ):
+        for statement in ("CREATE TABLE ledger (id BIGSERIAL, key TEXT)", *schema()):
             db.execute(statement)
     opened = []
 

@@ -14,7 +14,7 @@ from participant_world import BehindBarrier, BehindMiddleware, Model, Wanted
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # hundreds of files, each synced
 ACTIONS = ("a-1", "a-2")
 UNDOS = ("u-1", "u-2", "u-3")
-THEN = st.sampled_from(["done", "done", "done", "refuse", "later", "raise", "crash"])
+THEN = st.sampled_from(["done", "done", "done", "refuse", "later", "raise", "crash", "die"])
 
 actions = st.builds(
     lambda key, then: Wanted("action", key, then=then), st.sampled_from(ACTIONS), THEN

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Final
 
-from sagakeep.participant.answer import BYTES_MAX, IN_DOUBT, Answer, Meaning, problem
+from sagakeep.participant.answer import BYTES_MAX, IN_DOUBT, Answer, problem
 from sagakeep.participant.call import CallInvalid, is_call, read_call
 from sagakeep.participant.claim import Claim, digest_of
 from sagakeep.participant.store import Store
@@ -80,12 +80,12 @@ class SagaMiddleware:
             await self._store.settle(claim, None if self._rolls_back else IN_DOUBT)
             raise
         answer = reply.answer()
-        is_nothing = answer is not None and self._did_nothing(answer)
-        told = await self._store.settle(claim, None if is_nothing else answer or IN_DOUBT)
-        return answer if answer is not None and is_nothing else told
-
-    def _did_nothing(self, answer: Answer) -> bool:
-        return answer.meaning is Meaning.NOT_YET or (self._rolls_back and answer.status >= 500)
+        if answer is None:
+            return await self._store.settle(claim, IN_DOUBT)
+        if self._rolls_back and answer.status >= 500:
+            await self._store.settle(claim, None)
+            return answer
+        return await self._store.settle(claim, answer)
 
 
 class _Body:

@@ -14,23 +14,21 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 from sagakeep.participant.answer import Answer
 from sagakeep.participant.call import SagaCall
 from sagakeep.participant.claim import Asker, Claim, make_claim, settle
 from sagakeep.participant.rules import Row
 from sagakeep.participant.table import CallTable
+from sagakeep.participant.thread import OneThread
 
 LEASE_S: Final = 60.0
-
-T = TypeVar("T")
 
 
 class Store(Protocol):
@@ -61,14 +59,15 @@ class SqliteStore:
         self._process = secrets.token_hex(8)
         self._numbers = count(1)
         self._at_work: set[str] = set()
-        self._lock = threading.Lock()
+        self._thread = OneThread()
+        self._lock = threading.Lock()  # for who does not come by that thread
         self._connection: sqlite3.Connection | None = None
 
     async def claim(self, call: SagaCall, digest: str) -> Claim:
         name = f"{self._process}:{next(self._numbers)}"
         self._at_work.add(name)
         try:
-            claim = await _in_thread(lambda: self._claim(call, digest, name))
+            claim = await self._thread.run(lambda: self._claim(call, digest, name))
         except BaseException:
             self._at_work.discard(name)
             raise
@@ -77,7 +76,7 @@ class SqliteStore:
         return claim
 
     async def settle(self, claim: Claim, answer: Answer | None) -> Answer:
-        return await _in_thread(lambda: self._settle(claim, answer))
+        return await self._thread.run(lambda: self._settle(claim, answer))
 
     def let_go(self, claim: Claim) -> None:
         self._at_work.discard(claim.row.claim)
@@ -89,6 +88,7 @@ class SqliteStore:
 
     def close(self) -> None:
         """Close the file; may be repeated."""
+        self._thread.close()
         with self._lock:
             connection, self._connection = self._connection, None
             if connection is not None:
@@ -132,15 +132,3 @@ def _open(path: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-async def _in_thread(function: Callable[[], T]) -> T:
-    """Run it in a thread of whichever loop this is; neither is imported where the other one runs."""
-    if "trio" in sys.modules:
-        import trio
-
-        if trio.lowlevel.in_trio_run():
-            return await trio.to_thread.run_sync(function)
-    import asyncio
-
-    return await asyncio.to_thread(function)
