@@ -239,6 +239,13 @@ def test_what_is_imported_is_declared():
     assert {parts.get(name, name) for name in foreign} == names
 
 
+def test_the_package_is_typed_as_it_says():
+    """Without the marker a type checker takes nothing of ours for typed, whatever the classifier says."""
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    assert "Typing :: Typed" in project["classifiers"]
+    assert (PACKAGE / "py.typed").exists()
+
+
 # Reading the imports
 
 
