@@ -136,7 +136,7 @@ class ByHand(Ledgered):
             await trio.sleep(0.2)  # looked up, and not yet written
         if "refuses-when-busy" in self.faults:
             self.calls[key] = (409, "in progress"), body
-            await trio.sleep(0.02)
+            await trio.sleep(0.2 if "at-once" in step else 0)
         self.actions += 1
         return self._keep(key, (200, {"id": self.actions}), body)
 
