@@ -29,7 +29,7 @@ undos = st.builds(
 
 
 @pytest.mark.parametrize("kind", [BehindBarrier, BehindMiddleware])
-@settings(max_examples=120)
+@settings(max_examples=80)
 @given(requests=st.lists(st.one_of(actions, undos, actions, undos, probes), max_size=12))
 def test_each_effect_is_there_at_most_once_and_never_after_its_undo(kind, requests):
     with tempfile.TemporaryDirectory(dir=MEMORY) as directory:
