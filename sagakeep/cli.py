@@ -252,6 +252,55 @@ def _telling_faults(as_json: bool) -> Iterator[None]:
         raise
 
 
+@main.command()
+@click.argument("url")
+@click.option("--action", required=True, help="Name of the action: it is called at URL/NAME.")
+@click.option("--compensation", default="", help="Name of its undo, if it has one.")
+@click.option("--probe", default="", help="Name of its probe, if it has one.")
+@click.option("--payload", default="{}", help="JSON, or @FILE; for the action and the probe.")
+@click.option("--compensation-payload", help="JSON, or @FILE.  [default: the payload]")
+@click.option("--header", "headers", multiple=True, help="NAME: VALUE, for every request.")
+@click.option("--duplicates", default=8, type=click.IntRange(2, 64), help="How many at once.")
+@click.option("--ledger-url", default="", help="Says how many effects there are, as JSON.")
+@click.option("--timeout", default=10.0, type=click.FloatRange(0.1, 600), help="Of one request.")
+@click.option("--within", default=120.0, type=click.FloatRange(1, 3600), help="Seconds for all.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--yes", is_flag=True, help="Do not ask: real effects are made at the service.")
+@click.pass_context
+def grade(
+    context: click.Context, /, yes: bool, as_json: bool, within: float, **words: object
+) -> None:
+    """Send duplicates, empty undos and late actions to the service at URL, and grade what it does.
+
+    It makes REAL EFFECTS there, some 40 of the action: use a service on test data. Exit code 0 when all is
+    well, 1 when something failed, 2 when it cannot be graded.
+    """
+    import trio
+
+    from sagakeep.grade.command import read_target, run_exam
+    from sagakeep.grade.exam import CannotGrade
+    from sagakeep.grade.paper import print_json, print_report
+
+    try:
+        target = read_target(words)
+        if not (yes or _is_agreed(f"This makes real effects at {target.url}. Go on?")):
+            raise click.UsageError("nothing was sent: it makes real effects, so it wants a --yes")
+        report = trio.run(run_exam, target, str(words["ledger_url"]), within)
+    except (CannotGrade, ConfigurationError) as error:
+        raise click.UsageError(str(error)) from None
+    (print_json if as_json else print_report)(report)
+    context.exit(0 if report.grade == "A" else 1)
+
+
+def _is_agreed(question: str) -> bool:
+    """Ask, if somebody is there who can answer."""
+    return _is_terminal() and click.confirm(question, err=True)
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty()
+
+
 @main.group()
 def key() -> None:
     """Make the keys of those who may use the server."""
