@@ -55,7 +55,7 @@ BELOW = {
 RESERVED = {
     "msgpack": {"codec"},
     "hypercorn": {"http.server"},
-    "h11": {"http.server"},
+    "h11": {"http.server", "http.strict_head"},
     "pyqwest": {"http.caller"},
     "starlette": {"http.", "serve"},
     "anyio": {"http."},

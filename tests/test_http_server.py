@@ -136,6 +136,31 @@ ATTACKS = {
         400,
         b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n",
     ),
+    "the same length twice": (
+        400,
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+    ),
+    "a list of lengths": (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3, 3\r\n\r\nabc"),
+    "signed length": (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +3\r\n\r\nabc"),
+    "chunked in 1.0": (
+        400,
+        b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
+    "folded coding": (
+        400,
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n",
+    ),
+    "folded header": (400, b"GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n\tc\r\n\r\n"),
+    "coding with a space": (
+        400,
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+    ),
+    "lines without CR": (400, b"GET / HTTP/1.1\nHost: a\n\n"),
+    "one line without CR": (400, b"GET / HTTP/1.1\r\nHost: a\nX: y\r\n\r\n"),
+    "end without CR": (400, b"GET / HTTP/1.1\r\nHost: a\r\n\n"),
+    "CR in a value": (400, b"GET / HTTP/1.1\r\nHost: a\r\nX: y\rz\r\n\r\n"),
+    "NUL in a value": (400, b"GET / HTTP/1.1\r\nHost: a\r\nX: y\0z\r\n\r\n"),
+    "method in lower case": (400, b"get / HTTP/1.1\r\nHost: a\r\n\r\n"),
     "coding": (501, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"),
     "two hosts": (400, b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),
     "no host": (400, b"GET / HTTP/1.1\r\n\r\n"),
@@ -181,10 +206,28 @@ async def test_an_attack_after_a_good_request_is_refused_too(attack: str):
 
 
 async def test_a_head_at_the_limits_is_served():
-    fields = b"".join(b"X: y\r\n" for _ in range(HEADERS_MAX - 1))
+    fields = b"X: y\r\n" * (HEADERS_MAX - 1)
     async with open_server(say_ok) as server, server.open_client() as client:
         assert (await client.ask(GET[:-2] + fields + b"\r\n")).status == 200
-        assert (await client.ask(GET[:-2] + b"X: " + b"x" * 16_000 + b"\r\n\r\n")).status == 200
+        assert (await client.ask(head_of(limits.HEADERS_BYTES_MAX))).status == 200
+        target = b"/" + b"x" * (TARGET_BYTES_MAX - 1)
+        assert (await client.ask(GET.replace(b"/ ", target + b" ", 1))).status == 200
+
+
+def head_of(size: int) -> bytes:
+    """A head of so many bytes, its last line included."""
+    head = GET[:-2] + b"X: %s\r\n\r\n"
+    return head % (b"x" * (size - len(head) + 2))
+
+
+@pytest.mark.parametrize("piece", [1 << 20, 10_000])
+async def test_a_head_of_one_byte_more_is_refused_whole_or_in_pieces(piece: int):
+    head = head_of(limits.HEADERS_BYTES_MAX + 1)
+    async with open_server(say_ok) as server, server.open_client() as client:
+        await client.send(head[:piece])
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        await client.send(head[piece:])
+        assert (await client.reply()).status == 431
 
 
 async def test_a_broken_body_ends_its_connection_only():

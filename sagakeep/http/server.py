@@ -10,7 +10,8 @@ of one connection climb and end the server, it switches to HTTP/2 without being 
 as long as an idle connection, and one whose client has gone is kept as long as an idle one. So here
 
 - each connection is a shell that logs what goes wrong in it and lets nothing climb;
-- a connection knows HTTP/1.1 only, and judges each head before it becomes a request (`refusals`);
+- a connection knows HTTP/1.1 only, and judges each head before it becomes a request (`strict_head`,
+  `refusals`);
 - one watchdog cuts, by closing the socket under them, connections whose head is not complete after
   `headers_s_max` and those that have not taken a byte for `write_stall_s_max`;
 - at `stopping` the listeners close, idle connections close, requests in flight may end until
@@ -56,6 +57,7 @@ from sagakeep.http.listeners import (
 from sagakeep.http.problems import problem
 from sagakeep.http.refusals import Refusal, refusal_of
 from sagakeep.http.request_id import new_request_id, secure_headers
+from sagakeep.http.strict_head import StrictConnection
 from sagakeep.http.unread_body import read_to_end
 
 _log: Final = logging.getLogger(__name__)
@@ -282,6 +284,7 @@ class _Protocol(H11Protocol):
             parse_socket_addr(socket.family, _name_of(socket.getsockname)),
             connection.protocol_send,
         )
+        self.connection = self._strict = StrictConnection()
         self.head_since_s: float | None = trio.current_time()
         self._cut = connection.cut
 
@@ -311,7 +314,8 @@ class _Protocol(H11Protocol):
             self._cut()
 
     async def _send_error_response(self, status_code: int) -> None:
-        await self._answer(Refusal(HTTPStatus(status_code), "this is no HTTP/1.1 request"))
+        status = HTTPStatus(status_code)
+        await self._answer(self._strict.refusal or Refusal(status, "this is no HTTP/1.1 request"))
 
     async def _answer(self, refusal: Refusal) -> None:
         reply = problem(refusal.status, refusal.status.phrase, refusal.detail)
@@ -327,7 +331,6 @@ def _config(server_limits: ServerLimits) -> Config:
     config.errorlog = _log
     config.accesslog = None
     config.include_server_header = False
-    config.h11_max_incomplete_size = limits.HEADERS_BYTES_MAX
     config.keep_alive_timeout = server_limits.idle_s_max
     config.keep_alive_max_requests = 1 << 62
     return config
