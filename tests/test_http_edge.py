@@ -219,6 +219,8 @@ async def test_a_host_of_ours_is_served(host: str):
         "other.example:81",
         "other.example",
         "localhost:x",
+        "localhost:123456",
+        "localhost:",
         "a@localhost",
         "localhost/",
         "[::1",
@@ -233,6 +235,47 @@ async def test_a_host_of_somebody_else_is_misdirected(host: str):
 
 async def test_a_request_without_a_host_is_misdirected():
     assert document(await ask(b"GET / HTTP/1.0\r\n\r\n"))["status"] == 421
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://evil.example",
+        "null",
+        "http://localhost:81",
+        "https://other.example",
+        "localhost",
+        "",
+    ],
+)
+@pytest.mark.parametrize("host", ["localhost:8080", "127.0.0.1:8080", "other.example:8080"])
+async def test_a_page_of_another_site_changes_nothing(origin: str, host: str):
+    fields = (f"Host: {host}", f"Origin: {origin}")
+    app, hosts = routes(), ["other.example:8080"]
+    found = document(await ask(request("/", "POST", b"", *fields), app=app, hosts=hosts))
+    assert (found["status"], found["title"]) == (403, "Foreign origin")
+    assert (await ask(request("/", "GET", None, *fields), hosts=hosts)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        ("localhost:8080", "http://localhost:8080"),
+        ("LocalHost:8080", "http://localhost:8080"),
+        ("127.0.0.1", "http://127.0.0.1"),
+        ("[::1]:8080", "http://[::1]:8080"),
+        ("127.0.0.1:8080", "https://sagas.example"),
+        ("sagas.example", "https://sagas.example:444"),
+    ],
+)
+async def test_a_page_of_the_same_site_or_of_a_configured_host_is_served(host: str, origin: str):
+    fields = (f"Host: {host}", f"Origin: {origin}")
+    assert (await ask(request("/", "POST", b"", *fields), hosts=["sagas.example"])).status == 200
+
+
+async def test_two_origins_are_none_of_ours():
+    fields = ("Origin: http://localhost", "Origin: http://evil.example")
+    assert document(await ask(request("/", "POST", b"", *fields)))["status"] == 403
 
 
 @pytest.mark.parametrize(

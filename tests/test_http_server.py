@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import resource
 import socket
@@ -13,7 +14,7 @@ import h2.connection
 import pytest
 import trio
 import trio.testing
-from http_client import GET, Client, Server, open_server
+from http_client import GET, Client, Reply, Server, open_server
 from starlette.types import Receive, Scope, Send
 
 from sagakeep import limits
@@ -187,8 +188,7 @@ async def test_what_is_no_plain_request_is_refused_and_ends_nothing_else(attack:
         async with server.open_client() as client:
             reply = await client.ask(data)
             assert reply.status == status
-            assert reply.headers["content-type"] == "application/problem+json"
-            assert reply.headers["x-request-id"]
+            check_problem(reply)
             await client.wait_closed()
         assert await server.is_well()
         assert not server.ended.is_set()
@@ -398,7 +398,9 @@ async def test_a_client_gets_no_more_connections_than_its_share():
         await first.ask(GET)
         async with server.open_client() as second, server.open_client() as third:
             await second.ask(GET)
-            assert (await third.reply()).status == 429
+            reply = await third.reply()
+            assert (reply.status, reply.headers["retry-after"]) == (429, "1")
+            check_problem(reply)
             await third.wait_closed()
             await second.stream.aclose()
             await wait_until_well(server)
@@ -411,7 +413,15 @@ async def test_all_clients_together_get_no_more_connections_than_there_are():
             await first.ask(GET)
             reply = await second.reply()
             assert (reply.status, reply.headers["retry-after"]) == (503, "1")
+            check_problem(reply)
         await wait_until_well(server)
+
+
+def check_problem(reply: Reply) -> None:
+    assert reply.headers["content-type"] == "application/problem+json"
+    assert reply.headers["x-content-type-options"] == "nosniff"
+    assert len(reply.headers["x-request-id"]) == 32
+    assert json.loads(reply.body)["status"] == reply.status
 
 
 async def wait_until_well(server: Server) -> None:

@@ -351,9 +351,12 @@ def _client_of(stream: trio.SocketStream) -> str:
 
 async def _turn_away(stream: trio.SocketStream, status: HTTPStatus) -> None:
     """Answer as far as possible without a request; the client may have sent none yet."""
-    head = f"HTTP/1.1 {status.value} {status.phrase}"
-    fields = "Retry-After: 1\r\nConnection: close\r\nContent-Length: 0"
+    detail = "there are as many connections as may be; use fewer, or come again"
+    reply = problem(status, status.phrase, detail, headers={"Retry-After": "1"})
+    fields = [*reply.raw_headers, (b"connection", b"close"), *secure_headers(new_request_id())]
+    lines = [f"HTTP/1.1 {status.value} {status.phrase}".encode()]
+    lines += [b"%s: %s" % field for field in fields]
     with trio.move_on_after(_REFUSE_S_MAX), contextlib.suppress(trio.BrokenResourceError):
-        await stream.send_all(f"{head}\r\n{fields}\r\n\r\n".encode())
+        await stream.send_all(b"\r\n".join([*lines, b"", bytes(reply.body)]))
         await stream.send_eof()
     stream.socket.close()
