@@ -251,6 +251,11 @@ class _Connection(TCPServer):
         finally:
             self._sending_since_s = None
 
+    async def _close(self) -> None:
+        """Close, when what is being sent is sent: the two may not overlap."""
+        async with self.send_lock:
+            await super()._close()
+
     def is_late(self, head_before_s: float, send_before_s: float) -> bool:
         """Tell whether a head, or bytes sent, were begun before these times and are not through."""
         head_s, send_s = self._http.head_since_s, self._sending_since_s

@@ -4,6 +4,9 @@ h11 is lenient where the standard lets it be: it takes lines that end without CR
 the next one, and the same length twice, and what it gives out does not tell. A proxy in front may be
 lenient in another way, and then the two disagree where one request ends and the next begins. So each
 head is looked at before h11 reads it.
+
+And what a client sends behind its last request (`Connection: close`) is dropped: h11 calls it an error,
+at once, and that would take the place of the reply.
 """
 
 from __future__ import annotations
@@ -29,12 +32,19 @@ class StrictConnection(h11.Connection):
         super().__init__(h11.SERVER, max_incomplete_event_size=limits.HEADERS_BYTES_MAX)
         self.refusal: Refusal | None = None
 
+    def receive_data(self, data: bytes) -> None:
+        """Take what the client sent, unless it has made its last request."""
+        if self.their_state is not h11.MUST_CLOSE:
+            super().receive_data(data)
+
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         """Return what comes next. Raises RemoteProtocolError, for a head of two meanings, too."""
         if self.their_state is h11.IDLE:
             self.refusal = refusal_of_bytes(self.trailing_data[0])
             if self.refusal is not None:
                 raise h11.RemoteProtocolError(self.refusal.detail, int(self.refusal.status))
+        if self.their_state is h11.MUST_CLOSE:
+            return h11.NEED_DATA
         return super().next_event()
 
 
