@@ -115,7 +115,7 @@ async def _exchange(port: int, sent: Sent) -> bytes:
     """Be one client; return all that the server said."""
     said = bytearray()
     with trio.move_on_after(REPLY_S_MAX) as scope:
-        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        async with await _connect(port) as stream:
             try:
                 for part in sent.parts:
                     await stream.send_all(part)
@@ -125,6 +125,17 @@ async def _exchange(port: int, sent: Sent) -> bytes:
     if scope.cancelled_caught:
         raise Broken(f"nothing came for {REPLY_S_MAX:.0f} s, but {bytes(said[:300])!r}")
     return bytes(said)
+
+
+async def _connect(port: int) -> trio.SocketStream:
+    """Connect as `open_tcp_stream`, which first thinks of several addresses, in a third of the time."""
+    sock = trio.socket.socket()
+    try:
+        await sock.connect(("127.0.0.1", port))
+    except BaseException:
+        sock.close()
+        raise
+    return trio.SocketStream(sock)
 
 
 async def _end(stream: trio.SocketStream, ending: Ending, said: bytearray) -> None:

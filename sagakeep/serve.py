@@ -116,7 +116,7 @@ async def _announce(
 def _app(orchestrator: Orchestrator, config: Config, bind: Bind) -> ASGIApp:
     bound = f"[{bind.host}]" if ":" in bind.host else bind.host
     return edge(
-        make_app(orchestrator),
+        make_app(orchestrator, is_keyed=bool(config.auth.keys)),
         hosts=[*config.hosts, *([bound] if bound else [])],
         keys=[ApiKey(key.name, key.sha256, Role(key.role)) for key in config.auth.keys],
         body_bytes_max=config.limits.body_bytes_max,

@@ -123,6 +123,26 @@ async def test_an_attack_after_a_good_request_is_refused_too(attack: str):
         assert await server.is_well()
 
 
+@pytest.mark.parametrize(
+    ("status", "rest"),
+    [
+        (501, b"Upgrade: h2c\r\n\r\n"),
+        (400, b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"),
+    ],
+)
+async def test_a_refusal_of_a_head_has_no_body(
+    status: int, rest: bytes, caplog: pytest.LogCaptureFixture
+):
+    async with open_server(echo) as server, server.open_client() as client:
+        await client.send(b"HEAD / HTTP/1.1\r\nHost: a\r\n" + rest)
+        said = b""
+        while data := await client.stream.receive_some():
+            said += data
+        assert said.startswith(b"HTTP/1.1 %d " % status)
+        assert said.endswith(b"\r\n\r\n")
+    assert caplog.records == []
+
+
 async def test_a_head_at_the_limits_is_served():
     fields = b"X: y\r\n" * (HEADERS_MAX - 1)
     async with open_server(say_ok) as server, server.open_client() as client:

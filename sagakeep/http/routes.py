@@ -71,6 +71,37 @@ _EVENTS: Final = (
 _SAGA: Final = Answer("The saga.", SagaView, headers=("ETag",))
 _MOVED: Final = Answer("The wish is durable; the saga, now.", SagaView, headers=("ETag",))
 _CREATED: Final = ("ETag", "Location", "Preference-Applied")
+_ABOUT_IT: Final = (
+    "get_saga",
+    "get_status",
+    "get_events",
+    "compensate_saga",
+    "retry_saga",
+    "delete_saga",
+)
+_ORDER: Final = {
+    "name": "order_processing",
+    "steps": [
+        {
+            "id": "reserve_inventory",
+            "service": "inventory",
+            "action": "reserve",
+            "compensation": "release",
+            "payload": {"productId": "prod_123", "quantity": 2},
+        },
+        {
+            "id": "process_payment",
+            "service": "payment",
+            "action": "charge",
+            "compensation": "refund",
+            "payload": {
+                "amount": 99.99,
+                "reservation": {"$from": "steps.reserve_inventory.result.reservationId"},
+            },
+        },
+    ],
+    "tags": {"customer": "c-7"},
+}
 
 ROUTES: Final = (
     Operation(
@@ -79,18 +110,21 @@ ROUTES: Final = (
         handlers.create_saga,
         "Begin a saga; it is durable when the reply comes.",
         {
-            201: [Answer("The saga, which is durable.", SagaView, headers=_CREATED)],
+            201: [
+                Answer("The saga, which is durable.", SagaView, headers=_CREATED, links=_ABOUT_IT)
+            ],
             200: [
                 Answer(
                     "The saga that this Idempotency-Key began before.",
                     SagaView,
                     headers=(*_CREATED, "Idempotency-Replayed"),
+                    links=_ABOUT_IT,
                 )
             ],
         },
         errors=(409, 415, 422),
         parameters=_CREATE_HEADERS,
-        body=Body(SagaDefinition),
+        body=Body(SagaDefinition, example=_ORDER),
     ),
     Operation(
         "GET",
@@ -108,7 +142,11 @@ ROUTES: Final = (
         "Begin many sagas, of which each succeeds or fails for itself.",
         {200: [Answer("What became of each, in order.", BatchView)]},
         errors=(415, 422),
-        body=Body(Batch, others={"application/x-ndjson": _NDJSON, "application/ndjson": _NDJSON}),
+        body=Body(
+            Batch,
+            others={"application/x-ndjson": _NDJSON, "application/ndjson": _NDJSON},
+            example=[_ORDER],
+        ),
     ),
     Operation(
         "GET",

@@ -292,6 +292,7 @@ class _Protocol(H11Protocol):
         self.connection = self._strict = StrictConnection()
         self.head_since_s: float | None = trio.current_time()
         self._cut = connection.cut
+        self._is_head = False  # the request that is read, or was last
 
     async def handle(self, event: Event) -> None:
         await super().handle(event)
@@ -303,6 +304,7 @@ class _Protocol(H11Protocol):
 
     async def _create_stream(self, request: h11.Request) -> None:
         self.head_since_s = None
+        self._is_head = request.method == b"HEAD"
         version = request.http_version
         refusal = refusal_of(request.method, request.target, version, request.headers)
         if refusal is None:
@@ -326,8 +328,10 @@ class _Protocol(H11Protocol):
         reply = problem(refusal.status, refusal.status.phrase, refusal.detail)
         fields = [*reply.raw_headers, (b"connection", b"close"), *secure_headers(new_request_id())]
         fields += self.config.response_headers("h11")
+        has_body = self.connection.our_state is h11.IDLE or not self._is_head
         await self._send_h11_event(h11.Response(status_code=reply.status_code, headers=fields))
-        await self._send_h11_event(h11.Data(data=bytes(reply.body)))
+        if has_body:
+            await self._send_h11_event(h11.Data(data=bytes(reply.body)))
         await self._send_h11_event(h11.EndOfMessage())
 
 
