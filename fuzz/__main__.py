@@ -14,12 +14,13 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
+from fuzz.contract import fuzz_contract
 from fuzz.raw import fuzz_raw
 from fuzz.server import Broken
 
 Fuzz = Callable[[Path, int, int, Callable[[int], None]], dict[str, int]]
 
-FUZZERS: Final[dict[str, Fuzz]] = {"raw": fuzz_raw}
+FUZZERS: Final[dict[str, Fuzz]] = {"contract": fuzz_contract, "raw": fuzz_raw}
 
 
 @click.command()

@@ -26,6 +26,7 @@ BATCH_BYTES_MAX: Final = 32 << 20
 BATCH_SAGAS_MAX: Final = 10_000
 REASON_CHARS_MAX: Final = 1_000  # what an operator may say about a move
 IDEMPOTENCY_KEY_CHARS_MAX: Final = 256
+IDEMPOTENCY_KEY_PATTERN: Final = rf"^[\x20-\x7e]{{1,{IDEMPOTENCY_KEY_CHARS_MAX}}}$"
 
 # Defaults of a definition.
 TIMEOUT_S: Final = 30.0  # one attempt

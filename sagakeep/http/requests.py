@@ -40,7 +40,7 @@ _Read = TypeVar("_Read")
 
 _threads: Final = anyio.CapacityLimiter(THREADS)
 _is_name: Final = re.compile(limits.NAME_PATTERN).fullmatch
-_is_key: Final = re.compile(rf"[\x20-\x7e]{{1,{limits.IDEMPOTENCY_KEY_CHARS_MAX}}}").fullmatch
+_is_key: Final = re.compile(limits.IDEMPOTENCY_KEY_PATTERN).fullmatch
 _is_traceparent: Final = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 ).fullmatch

@@ -42,7 +42,7 @@ _CREATE_HEADERS: Final = (
     Parameter(
         "Idempotency-Key",
         "header",
-        {"type": "string", "minLength": 1, "maxLength": limits.IDEMPOTENCY_KEY_CHARS_MAX},
+        {"type": "string", "pattern": limits.IDEMPOTENCY_KEY_PATTERN},
         "The same key and body give the same saga again; with another body it is a 422.",
     ),
     Parameter(
