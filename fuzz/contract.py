@@ -35,7 +35,7 @@ RUN_S_MAX: Final = 3_600.0
 def fuzz_contract(
     directory: Path, requests: int, seed: int, advance: Callable[[int], None] = lambda _: None
 ) -> dict[str, int]:
-    """Make at least so many requests, in runs with seeds from `seed` on; return how many replies had which status.
+    """Make at least so many requests, in runs with seeds from `seed` on; return replies by status.
 
     Raises Broken, with the report of the run that failed. `advance` is told of the requests of each run.
     """
