@@ -122,6 +122,7 @@ def call_of(state: SagaState, effect: RunCall) -> Call:
         outcome=outcome,
         traceparent=state.traceparent,
         action_key=_key(state.id, effect.step_id, "action", step.action.epoch),
+        sensitive=spec.sensitive,
     )
 
 
