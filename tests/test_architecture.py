@@ -32,7 +32,7 @@ LAYERS = {
     "settings": "config environ settings setting_rules logs",
     "offline": "audit event_listing",
     "simulation": "simulation.*",
-    "top": "sagakeep __main__ cli complaint serve services",
+    "top": "sagakeep __main__ cli complaint process serve services",
 }
 
 # What else each layer may import, beside itself.
