@@ -58,6 +58,7 @@ def test_clients_cannot_take_the_descriptors_of_the_journal(tmp_path: Path) -> N
     limited += "os.execv(sys.executable, [sys.executable, '-m', 'sagakeep', *sys.argv[1:]])"
     command = [sys.executable, "-c", limited, "serve", "--config", str(config)]
     root = Path(__file__).parent.parent
+    clients = ExitStack()
     with subprocess.Popen(
         command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as server:
