@@ -123,6 +123,7 @@ def _app(orchestrator: Orchestrator, config: Config, bind: Bind) -> ASGIApp:
         keys=[ApiKey(key.name, key.sha256, Role(key.role)) for key in config.auth.keys],
         body_bytes_max=config.limits.body_bytes_max,
         batch_bytes_max=config.limits.batch_bytes_max,
+        bodies_bytes_max=config.limits.bodies_bytes_max,
         body_s_max=config.limits.body_s_max,
     )
 

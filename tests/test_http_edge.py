@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import AsyncExitStack
 
 import pytest
 import trio
@@ -315,6 +316,37 @@ async def test_a_refused_body_is_told_even_by_an_application_that_is_not_starlet
 
     reply = await ask(chunked(b"x" * 2000, end=False), app=app)
     assert document(reply)["status"] == 413
+
+
+async def test_all_bodies_together_have_a_bound_and_one_that_is_through_makes_room():
+    options = {"body_bytes_max": 1000, "bodies_bytes_max": 1500}
+    async with open_server(edged(**options)) as server, AsyncExitStack() as clients:
+        first, second = [await clients.enter_async_context(server.open_client()) for _ in range(2)]
+        await first.send(request("/", "POST", b"x" * 1000)[:-1])
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        await second.send(request("/", "POST", b"y" * 502))
+        reply = await second.reply()
+        assert (document(reply)["status"], reply.headers["retry-after"]) == (503, "1")
+        assert reply.headers["connection"] == "close"
+        third = await clients.enter_async_context(server.open_client())
+        assert json.loads((await third.ask(request("/", "POST", b"y" * 501))).body) == {
+            "bytes": 501
+        }
+        await first.send(b"x")
+        assert json.loads((await first.reply()).body) == {"bytes": 1000}
+        for _ in range(3):
+            assert (await third.ask(request("/", "POST", b"z" * 1000))).status == 200
+
+
+async def test_a_client_that_leaves_gives_its_room_back():
+    options = {"body_bytes_max": 1000, "bodies_bytes_max": 1000}
+    async with open_server(edged(**options)) as server:
+        for _ in range(3):
+            async with server.open_client() as client:
+                await client.send(request("/", "POST", b"x" * 1000)[:-1])
+                await trio.testing.wait_all_tasks_blocked(0.05)
+        async with server.open_client() as client:
+            assert (await client.ask(request("/", "POST", b"x" * 1000))).status == 200
 
 
 async def test_a_body_that_does_not_come_in_time_is_refused():

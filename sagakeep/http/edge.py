@@ -6,7 +6,7 @@
     Origin                             here, too: nor change anything by the right name, with what a
                                        browser sends without asking (a POST that has no body)
     who                                (auth)
-    body: bytes and time               (body_limit)
+    body: bytes and time, of all, too  (body_limit)
 
 All of it is pure ASGI: nothing buffers, and a cancelled request is a cancelled application.
 """
@@ -39,6 +39,7 @@ def edge(
     keys: Sequence[ApiKey] = (),
     body_bytes_max: int = limits.BODY_BYTES_MAX,
     batch_bytes_max: int = limits.BATCH_BYTES_MAX,
+    bodies_bytes_max: int = limits.BODIES_BYTES_MAX,
     body_s_max: float = limits.BODY_S_MAX,
 ) -> ASGIApp:
     """Wrap the application in all of it.
@@ -51,6 +52,7 @@ def edge(
         bytes_max=body_bytes_max,
         batch_path=BATCH_PATH,
         batch_bytes_max=batch_bytes_max,
+        all_bytes_max=bodies_bytes_max,
         seconds_max=body_s_max,
     )
     known = frozenset(host.lower() for host in hosts)
