@@ -332,9 +332,11 @@ async def test_all_bodies_together_have_a_bound_and_one_that_is_through_makes_ro
         assert json.loads((await third.ask(request("/", "POST", b"y" * 501))).body) == {
             "bytes": 501
         }
+        await trio.testing.wait_all_tasks_blocked(0.05)
         await first.send(b"x")
         assert json.loads((await first.reply()).body) == {"bytes": 1000}
         for _ in range(3):
+            await trio.testing.wait_all_tasks_blocked(0.05)
             assert (await third.ask(request("/", "POST", b"z" * 1000))).status == 200
 
 
