@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +33,11 @@ RUN_S_MAX: Final = 3_600.0
 
 
 def fuzz_contract(
-    directory: Path, requests: int, seed: int, advance: Callable[[int], None] = lambda _: None
+    directory: Path,
+    requests: int,
+    seed: int,
+    advance: Callable[[int], None] = lambda _: None,
+    phases: Sequence[str] = PHASES,
 ) -> dict[str, int]:
     """Make at least so many requests, in runs with seeds from `seed` on; return replies by status.
 
@@ -44,7 +48,7 @@ def fuzz_contract(
         while counts.total() < requests:
             missing = requests - counts.total()
             examples = max(1, min(EXAMPLES_MAX, missing // REQUESTS_PER_EXAMPLE))
-            run_counts = _run(server, directory, examples, seed)
+            run_counts = _run(server, directory, _arguments(server, phases, examples, seed), seed)
             counts.update(run_counts)
             advance(sum(run_counts.values()))
             seed += 1
@@ -54,7 +58,7 @@ def fuzz_contract(
     return {"requests": counts.total(), **dict(sorted(counts.items()))}
 
 
-def _run(server: Server, directory: Path, examples: int, seed: int) -> dict[str, int]:
+def _run(server: Server, directory: Path, arguments: list[str], seed: int) -> dict[str, int]:
     """Run schemathesis once."""
     counts = directory / "counts.json"
     environ = {
@@ -63,7 +67,7 @@ def _run(server: Server, directory: Path, examples: int, seed: int) -> dict[str,
         "FUZZ_COUNTS": str(counts),
         "FUZZ_SEED": str(seed),
     }
-    command = [sys.executable, "-m", "schemathesis.cli", *_arguments(server, examples, seed)]
+    command = [sys.executable, "-m", "schemathesis.cli", *arguments]
     done = subprocess.run(
         command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=RUN_S_MAX
     )
@@ -74,11 +78,11 @@ def _run(server: Server, directory: Path, examples: int, seed: int) -> dict[str,
     return found
 
 
-def _arguments(server: Server, examples: int, seed: int) -> list[str]:
+def _arguments(server: Server, phases: Sequence[str], examples: int, seed: int) -> list[str]:
     return [
         *("--no-color", "run", f"http://127.0.0.1:{server.port}/openapi.json"),
         *("--header", f"Authorization: Bearer {server.key}"),
-        *("--checks", ",".join(CHECKS), "--phases", ",".join(PHASES)),
+        *("--checks", ",".join(CHECKS), "--phases", ",".join(phases)),
         *("--max-examples", str(examples), "--seed", str(seed), "--request-timeout", "20"),
         *("--generation-database", "none", "--continue-on-failure", "--warnings", "off"),
         *("--suppress-health-check", "all"),

@@ -69,7 +69,7 @@ class _Run:
             number, self._next = self._next, self._next + 1
             sent = make_sent(self._seed, number)
             try:
-                self._judge(sent, await _exchange(self._server.port, sent))
+                self.statuses.update(check_said(sent, await _exchange(self._server.port, sent)))
             except (Broken, OSError) as error:
                 self._server.check_alive()
                 raise Broken(f"client {number} of seed {self._seed}: {error}") from error
@@ -84,20 +84,18 @@ class _Run:
         if not reply.startswith(b"HTTP/1.1 200 "):
             raise Broken(f"a good request got {reply[:200]!r}")
 
-    def _judge(self, sent: Sent, said: bytes) -> None:
-        """Hold what the server said to what it may say."""
-        replies = list(_STATUS_LINE.finditer(said))
-        for found in replies:
-            status = int(found[1])
-            self.statuses[status] += 1
-            head = said[found.start() :].partition(b"\r\n\r\n")[0]
-            _check_head(status, head)
-        if sent.is_good and not (
-            replies and int(replies[0][1]) < 500 and int(replies[0][1]) != 400
-        ):
-            raise Broken(f"the good request {sent.parts[0][:300]!r} got {said[:300]!r}")
-        if said and not said.startswith(b"HTTP/1.1 "):
-            raise Broken(f"the reply begins with {said[:100]!r}")
+
+def check_said(sent: Sent, said: bytes) -> list[int]:
+    """Hold what the server said to what it may say; return the statuses. Raises Broken."""
+    statuses = []
+    for found in _STATUS_LINE.finditer(said):
+        statuses.append(int(found[1]))
+        _check_head(statuses[-1], said[found.start() :].partition(b"\r\n\r\n")[0])
+    if sent.is_good and (not statuses or statuses[0] == 400 or statuses[0] >= 500):
+        raise Broken(f"the good request {sent.parts[0][:300]!r} got {said[:300]!r}")
+    if said and not said.startswith(b"HTTP/1.1 "):
+        raise Broken(f"the reply begins with {said[:100]!r}")
+    return statuses
 
 
 def _check_head(status: int, head: bytes) -> None:

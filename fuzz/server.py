@@ -37,14 +37,15 @@ class Server:
     def __init__(self, directory: Path, key: str, process: subprocess.Popen[bytes], log: Path):
         self.directory = directory
         self.key = key
-        self._process = process
+        self.process = process
         self._log = log
+        self.rest_s_max = REST_S_MAX
         self.port = self._wait_port()
-        self._descriptors = self._count_descriptors()
+        self._sockets = self._count_sockets()
 
     def _wait_port(self) -> int:
         until_s = time.monotonic() + START_S_MAX
-        while time.monotonic() < until_s and self._process.poll() is None:
+        while time.monotonic() < until_s and self.process.poll() is None:
             found = _ADDRESS.search((self.directory / "out").read_text())
             if found:
                 return int(found[1])
@@ -56,30 +57,27 @@ class Server:
 
     def resident_bytes(self) -> int:
         """Return how much memory the process has."""
-        pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def check_alive(self) -> None:
         """Raise Broken when the process has ended, or has logged an error."""
-        if self._process.poll() is not None:
-            raise Broken(f"the process ended with {self._process.returncode}: {self.log()}")
+        if self.process.poll() is not None:
+            raise Broken(f"the process ended with {self.process.returncode}: {self.log()}")
         for line in self.log().splitlines():
             if not line.startswith("{") or json.loads(line)["level"] in ("error", "critical"):
                 raise Broken(f"the log has a line that no request may cause: {line}")
 
     def check_rest(self) -> None:
         """Raise Broken when connections are still open a while after the last client has gone."""
-        until_s = time.monotonic() + REST_S_MAX
-        while self._count_sockets() > self._descriptors:
+        until_s = time.monotonic() + self.rest_s_max
+        while self._count_sockets() > self._sockets:
             if time.monotonic() > until_s:
                 raise Broken(f"{self._count_sockets()} sockets are open after the last client")
             time.sleep(0.05)
 
-    def _count_descriptors(self) -> int:
-        return self._count_sockets()
-
     def _count_sockets(self) -> int:
-        folder = Path(f"/proc/{self._process.pid}/fd")
+        folder = Path(f"/proc/{self.process.pid}/fd")
         count = 0
         for link in folder.iterdir():
             try:
@@ -91,9 +89,9 @@ class Server:
     def end(self) -> None:
         """Stop the server; raise Broken when it does not end well and in time."""
         self.check_alive()
-        self._process.send_signal(signal.SIGTERM)
+        self.process.send_signal(signal.SIGTERM)
         try:
-            code = self._process.wait(END_S_MAX)
+            code = self.process.wait(END_S_MAX)
         except subprocess.TimeoutExpired:
             raise Broken(f"the process had not ended {END_S_MAX:.0f} s after SIGTERM") from None
         if code != 0 or "Traceback" in self.log():

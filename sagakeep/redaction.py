@@ -31,9 +31,9 @@ def redact(value: object, pointers: tuple[str, ...]) -> object:
 def secrets_of(documents: Collection[object], pointers: Collection[str]) -> tuple[str, ...]:
     """Return the texts and numbers at, and below, the pointers, as a text may have them; longest first."""
     found: set[str] = set()
-    for pointer in pointers:
+    for tokens in map(tokens_of, pointers):
         for document in documents:
-            for text in _texts(_value_at(document, tokens_of(pointer) or ())):
+            for text in _texts(None if tokens is None else _value_at(document, tokens)):
                 found |= _spellings(text)
     return tuple(sorted(found, key=lambda text: (-len(text), text)))
 

@@ -189,7 +189,10 @@ def check_reason(reason: str, faults: Faults) -> None:
 
 
 def _require(request: Request, kinds: Collection[str]) -> str:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    media_type = ",".join(request.headers.getlist("content-type")).partition(";")[0].strip().lower()
+    coding = request.headers.get("content-encoding", "identity").lower()
+    if coding != "identity":
+        raise HTTPException(415, f"the body is encoded with {coding!r}; send it as it is")
     if media_type not in kinds:
         found = f"the body is {media_type!r}" if media_type else "the body has no Content-Type"
         raise HTTPException(415, f"{found}; expected {' or '.join(sorted(kinds))}")
