@@ -36,7 +36,7 @@ LAYERS = {
     "grade": "grade.*",
     "simulation": "simulation.*",
     "proof": "proof.* proof_command proof_listing",
-    "top": "sagakeep __main__ cli complaint serve services",
+    "top": "sagakeep __main__ cli complaint process serve services",
 }
 
 # What else each layer may import, beside itself.
@@ -64,7 +64,7 @@ BELOW = {
 RESERVED = {
     "msgpack": {"codec"},
     "hypercorn": {"http.server"},
-    "h11": {"http.server"},
+    "h11": {"http.server", "http.strict_head"},
     "pyqwest": {"http.caller"},
     "starlette": {"http.", "serve"},
     "anyio": {"http."},
