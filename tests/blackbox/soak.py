@@ -28,7 +28,7 @@ FAILURES = ("faults", "failed", "failures", "wrong")
 
 
 class Campaign(NamedTuple):
-    """`size` at scale 1; the command may name {count}, {seed}, {first} and {end}, {stride}."""
+    """`size` at scale 1, or what it will not reach; the command may name {count}, {seed}, {first} and {end}, {stride}."""
 
     size: int
     command: str
@@ -61,6 +61,16 @@ CAMPAIGNS = {
     "worlds": Campaign(
         200_000,
         "-m simulation random --seeds {first}:{end} --json",
+        "tests/simulation/__main__.py",
+    ),
+    "worlds-exhaustive": Campaign(
+        1_000_000,
+        "-m simulation exhaustive --pairs --every {stride} --json",
+        "tests/simulation/__main__.py",
+    ),
+    "worlds-faults": Campaign(
+        1_000_000,
+        "-m simulation faults --every {stride} --json",
         "tests/simulation/__main__.py",
     ),
     "corruption": Campaign(
@@ -140,7 +150,7 @@ def append(
     assert isinstance(seconds, int | float), seconds
     row = Run(date, commit, ledger_page.machine(), name, count, seeds, failures, round(seconds))
     page.write_text(ledger_page.add_run(page.read_text(), row))
-    console.print(row.row())
+    click.echo(row.row(), err=True)
     return failures
 
 
