@@ -28,7 +28,7 @@ FAILURES = ("faults", "failed", "failures", "wrong")
 
 
 class Campaign(NamedTuple):
-    """`size` at scale 1, or what it will not reach; the command may name {count}, {seed}, {first} and {end}, {stride}."""
+    """`size` is at scale 1, or beyond reach; `command` may name {count}, {seed}, {first}, {end} and {stride}."""
 
     size: int
     command: str
