@@ -99,16 +99,14 @@ def _progress(name: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def _run(name: str, bounds: Bounds) -> None:
-    """Run a campaign to its end, or until a signal ends it."""
+    """Run a campaign to its end, or until a signal ends it early: then what was done so far counts."""
     run: Callable[[Bounds], None] = import_module(f"blackbox.{name}").run
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, bounds.stop)
     try:
         run(bounds)
     except Broken as error:
         bounds.findings.blame(name, [str(error)])
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        CONSOLE.print("stopped early: what was done so far counts")
 
 
 def _print(name: str, seed: int, findings: Findings, seconds: float, as_json: bool) -> None:
