@@ -59,6 +59,11 @@ _pack: Final[Callable[[object], bytes]] = msgpack.Packer(
 _TAGS: Final = {kind: kind.__struct_config__.tag for kind in e.EVENT_NAMES}
 _KINDS: Final = {tag: kind for kind, tag in _TAGS.items()}
 
+# msgspec gets a type ready when it is first converted to, and crashes the process when two threads do that at
+# once: recovery reads a snapshot beside the loop. So they are made ready here, by whoever imports this module.
+for _kind in (SagaState, e.Record, *_TAGS):
+    msgspec.msgpack.Decoder(_kind)
+
 
 def encode_record(record: e.Record) -> bytes:
     """Encode, at most a few microseconds for an event without a large payload. Raises CodecError."""

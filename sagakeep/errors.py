@@ -123,6 +123,10 @@ class Unavailable(SagakeepError):
         super().__init__(detail)
 
 
+class InDoubt(SagakeepError):
+    """The process ends, and whether the wish became durable is unknown: ask again under the same key, or look."""
+
+
 class ConfigurationError(SagakeepError):
     """A setting is wrong; the text says which, where it came from and what would be right."""
 
@@ -145,7 +149,7 @@ class JournalCorrupt(JournalError):
         super().__init__(f"{file}: offset {offset}: {reason}")
 
 
-class JournalBroken(JournalError):
+class JournalBroken(JournalError, InDoubt):
     """A write or fsync failed: what it covered is in doubt, nothing more may be appended. Restart."""
 
 
