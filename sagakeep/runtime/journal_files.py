@@ -89,6 +89,7 @@ class JournalFiles:
         self._segment_bytes = segment_bytes
         self._salt = salt
         self.uuid = first.uuid.hex()  # of the directory, for life
+        self.end_found = first.base  # where the journal ended when it was opened
         self._trouble = ""  # why the journal is broken or closed
         self._frames = self._records = self._bytes = self._fdatasyncs = 0
         self._use(first, segment_bytes)
@@ -133,6 +134,10 @@ class JournalFiles:
     def scan(self, after: int = 0) -> Iterator[ScannedFrame]:
         """Yield the durable frames that stand at `after` or later, in order; from any thread."""
         return self._reader.scan(after)
+
+    def place_of(self, position: int) -> tuple[str, int]:
+        """Return the file that holds a position, and the offset there; from any thread."""
+        return self._reader.place_of(position)
 
     def free_bytes(self) -> int:
         """Return the space that is left on the journal's file system."""

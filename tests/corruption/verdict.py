@@ -133,7 +133,7 @@ def _fold_records(frames: list[ScannedFrame]) -> Fold:
     """Fold frames as a process does that has just written them."""
 
     class Files:
-        position = 1 << 62
+        position = end_found = 1 << 62
 
         def scan(self, after: int) -> list[ScannedFrame]:
             return frames
