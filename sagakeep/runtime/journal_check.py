@@ -80,6 +80,7 @@ class JournalVerification:
         self.frames = 0
         self.records = 0
         self.torn_bytes = 0
+        self.end = 0  # position where the journal ends, as far as it was read
         self.notes: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[ScannedFrame]:
@@ -92,6 +93,7 @@ class JournalVerification:
             checked = _check_moving_segment(self._disk, self._paths, layout, index)
             self.segments += 1
             self.torn_bytes = checked.live_end - checked.end
+            self.end = checked.end_position
             self.notes += (checked.note,) if checked.note else ()
             for found in checked.frames:
                 if found.header.records:
