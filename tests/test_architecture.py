@@ -30,7 +30,9 @@ LAYERS = {
     "http": "http.*",
     "demo": "demo demo_barrier demo_ledger",
     "settings": "config environ settings setting_rules logs",
-    "offline": "audit event_listing",
+    "offline": """
+        audit event_listing verify_listing repair_listing diagnosis repair loss salvage overlay
+        """,
     "simulation": "simulation.*",
     "top": "sagakeep __main__ cli complaint serve services",
 }
@@ -66,7 +68,7 @@ RESERVED = {
         "demo_barrier",
         "demo_ledger",
     },
-    "click": {"cli", "event_listing"},
+    "click": {"cli", "event_listing", "verify_listing", "repair_listing"},
     "rich": {"event_listing"},
     "prometheus_client": {"actors.numbers"},
     "fcntl": {"runtime.disk"},

@@ -110,8 +110,13 @@ def verify_journal(disk: Disk, directory: str) -> JournalVerification:
 def read_layout(disk: Disk, paths: Paths) -> Layout | None:
     """Return what the directory says it holds, or None if it holds no journal yet.
 
-    Raises `JournalCorrupt` when its files contradict each other.
+    Raises `JournalCorrupt` when its files contradict each other, `JournalError` when a repair is half done.
     """
+    if disk.exists(paths.repair):
+        raise JournalError(
+            f"{paths.repair}: a repair was interrupted: `sagakeep repair {paths.root} --yes`, or a start of the"
+            " server, finishes it"
+        )
     format_note, head = read_format(disk, paths), read_head(disk, paths)
     numbered, staged, notes = _sort_names(disk, paths)
     if format_note is None:
