@@ -83,8 +83,9 @@ def plan_truncation(disk: Disk, paths: Paths, position: int) -> Plan:
             losses.gaps.append(found)
         else:
             losses.add_body(found.body)
+    replaced = [*_cut(disk, paths, kept, position), *_notes(disk, paths, chain.uuid, kept)]
     beyond = []
-    for snapshot in read_snapshots(disk, paths.root):
+    for snapshot in read_snapshots(_over(disk, paths, replaced, []), paths.root):
         if isinstance(snapshot, DamagedSnapshot):
             beyond.append(snapshot.path)
         elif snapshot.position > position:
@@ -92,7 +93,6 @@ def plan_truncation(disk: Disk, paths: Paths, position: int) -> Plan:
             beyond.append(_snapshot_path(paths, snapshot))
     names = [f"{paths.wal}/{name}" for name in disk.list(paths.wal) if segment.parse_name(name)]
     dropped = [path for path in names if path not in {one.path for one in kept}]
-    replaced = [*_cut(disk, paths, kept, position), *_notes(disk, paths, chain.uuid, kept)]
     amendment = _amendment(disk, paths, replaced, [*dropped, *beyond])
     return _tried(disk, paths, f"the journal ends at position {position}", amendment, losses)
 
@@ -231,11 +231,7 @@ def _amendment(
 
 def _tried(disk: Disk, paths: Paths, what: str, amendment: Amendment, losses: Losses) -> Plan:
     """Audit what the directory would be."""
-    after = OverlayDisk(
-        disk,
-        {f"{paths.root}/{one.path}": one.make for one in amendment.replaced},
-        frozenset(f"{paths.root}/{path}" for path in (*amendment.removed, *amendment.derived)),
-    )
+    after = _over(disk, paths, amendment.replaced, (*amendment.removed, *amendment.derived))
     left: dict[str, Standing] = {}
     complaint = command = ""
     try:
@@ -247,6 +243,14 @@ def _tried(disk: Disk, paths: Paths, what: str, amendment: Amendment, losses: Lo
     except JournalError as error:
         complaint = str(error)
     return Plan(what, amendment, losses.against(left), tuple(losses.gaps), complaint, command)
+
+
+def _over(
+    disk: Disk, paths: Paths, replaced: Sequence[Replacement], removed: Sequence[str]
+) -> OverlayDisk:
+    """The disk as it would be."""
+    makers = {f"{paths.root}/{one.path}": one.make for one in replaced}
+    return OverlayDisk(disk, makers, frozenset(f"{paths.root}/{path}" for path in removed))
 
 
 def _inner(paths: Paths, path: str) -> str:

@@ -25,9 +25,10 @@ def list_verification(directory: str, *, as_json: bool) -> bool:
             pass
     except JournalCorrupt as error:
         found = diagnose(disk, paths, error)
-        click.echo(
-            json.dumps({"good": False, "damage": found._asdict()}) if as_json else _told(found)
-        )
+        if as_json:
+            click.echo(json.dumps({"good": False, "damage": found._asdict()}))
+        else:
+            click.echo("\n  ".join(["Error: the journal is damaged", *_told(found)]), err=True)
         return False
     summary = audit.summary()
     if as_json:
@@ -37,13 +38,11 @@ def list_verification(directory: str, *, as_json: bool) -> bool:
     return True
 
 
-def _told(found: Diagnosis) -> str:
-    remedy = (
-        f"nothing was changed; restore the directory from a copy, or see what can be given up:\n  {found.command}"
-        if found.command
-        else "nothing was changed; restore the directory from a copy"
-    )
-    return "\n  ".join(["damaged:", *found.lines, remedy])
+def _told(found: Diagnosis) -> list[str]:
+    remedy = "nothing was changed; restore the directory from a copy"
+    if not found.command:
+        return [*found.lines, remedy]
+    return [*found.lines, f"{remedy}, or see what can be given up:", found.command]
 
 
 def _print_summary(directory: str, summary: AuditSummary) -> None:
