@@ -15,6 +15,8 @@ from corruption.verdict import Truth
 from demo_journal import fill, order
 from faulty_disk import FaultyDisk, Killed
 
+from test_journal_document import read_journal
+
 from sagakeep.audit import Audit
 from sagakeep.cli import main
 from sagakeep.codec import decode_records, encode_record
@@ -450,6 +452,15 @@ def test_a_saga_that_was_taken_out_can_be_begun_again(directory):
 
     assert trio.run(serve).status == "completed"
     assert run("verify", directory).exit_code == 0
+
+
+def test_a_repaired_journal_is_read_by_the_document(directory):
+    assert run("repair", directory, "--quarantine-saga", "undone", "--yes").exit_code == 0
+    frames = read_journal(directory)
+    assert frames
+    assert sum(count for _, _, count in frames) < len(frames), "some have no record left"
+    assert run("repair", directory, "--truncate-after", frames[9][0], "--yes").exit_code == 0
+    assert read_journal(directory) == frames[:9]
 
 
 def test_verify_says_the_place_and_the_command(damaged):
