@@ -123,10 +123,9 @@ def _ids_in(
 ) -> tuple[str, ...]:
     """Return the ids of the records that a broken frame still shows; its header may be broken, too."""
     body = data[offset + frame.HEADER_BYTES : end]
-    if header is not None and header.flags & frame.STUFFED:
-        body = frame.unstuff(body)
-    if header is not None and not header.flags & frame.STUFFED:
+    if header is not None:
         body = body[: header.body_bytes]
+        body = frame.unstuff(body) if header.flags & frame.STUFFED else body
     ids = (one.saga_id for one in glance(body))
     return tuple(dict.fromkeys(one for one in ids if one))
 

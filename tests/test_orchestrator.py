@@ -541,7 +541,7 @@ async def test_what_a_start_cut_off_or_left_alone_is_logged(
             pass
     told = [record.getMessage() for record in caplog.records]
     assert f"{wal}/notes.txt is no file of the journal and was ignored" in told
-    assert [line for line in told if "torn: the end of the frame never arrived" in line]
+    assert [line for line in told if "torn: the header of the frame never arrived" in line]
     kept = [line for line in told if "bytes were cut from the journal's end and kept in" in line]
     assert len(kept) == 1
     assert kept[0].startswith("25 "), "those before the last zeros"

@@ -14,7 +14,6 @@ from corruption.sample import DATA, SEGMENT_BYTES, make_sample
 from corruption.verdict import Truth
 from demo_journal import fill, order
 from faulty_disk import FaultyDisk, Killed
-
 from test_journal_document import read_journal
 
 from sagakeep.audit import Audit
@@ -25,14 +24,16 @@ from sagakeep.diagnosis import diagnose
 from sagakeep.errors import JournalCorrupt, JournalError, SagaNotFound
 from sagakeep.events import ActorRestarted, Record, SagaCompleted
 from sagakeep.orchestrator import open_orchestrator
+from sagakeep.overlay import OverlayDisk
 from sagakeep.repair import NoBoundary, carry_out, plan_quarantine, plan_snapshots, plan_truncation
 from sagakeep.runtime import frame
 from sagakeep.runtime.amendment import finish_amendment
 from sagakeep.runtime.disk import LocalDisk
-from sagakeep.runtime.journal_directory import Paths
+from sagakeep.runtime.journal_directory import Format, Paths
 from sagakeep.runtime.journal_files import open_journal, verify_journal
 from sagakeep.runtime.snapshot_file import read_newest_snapshot, write_snapshot
 from sagakeep.salvage import read_chain
+from sagakeep.simulation.disk import MemoryDisk
 from sagakeep.validation import parse_definition
 
 PATHS = Paths(DATA)
@@ -302,6 +303,8 @@ def test_snapshots_that_are_damaged_or_wrong_are_set_aside_and_nothing_is_lost()
     disk = flipped(ANATOMY.snapshots[0], 100)
     newest = read_newest_snapshot(disk, DATA)
     write_snapshot(disk, DATA, newest.position, newest.chunks[:-1])
+    at_the_end = plan_truncation(disk, PATHS, read_chain(disk, PATHS).end)
+    assert at_the_end.amendment.removed == (ANATOMY.snapshots[0].removeprefix("data/"),)
     found = damage_of(disk)
     assert found.file == ANATOMY.snapshots[1]
     assert found.command == "sagakeep repair data"
@@ -569,3 +572,87 @@ def test_a_frame_keeps_its_length_though_it_was_stuffed():
     assert len(again) == len(data)
     (found,) = frame.walk(bytes(128) + again, 128, place)
     assert found.body == b"\1" * 600
+
+
+def test_a_broken_frame_that_is_stuffed_still_says_whose_it_was():
+    disk = SAMPLE.disk
+    for path in ANATOMY.segments:
+        data = disk.get(path)
+        seed = frame.seed_of(data[64:80])
+        for piece in ANATOMY.pieces[path]:
+            header = frame.decode_header(data, piece.first, seed)
+            if header.flags & frame.STUFFED:
+                found = damage_of(flipped(path, piece.end - 100))
+                assert found.sagas == ("zeros3",)
+                return
+    raise AssertionError("the sample has a stuffed frame")
+
+
+def test_a_poison_record_of_a_snapshot_from_beyond_the_end_is_passed_over():
+    disk = SAMPLE.disk.copy()
+    newest = read_newest_snapshot(disk, DATA)
+    write_snapshot(disk, DATA, 1 << 40, [newest.chunks[0], b"\x93\x01\x02\x03", *newest.chunks[1:]])
+    plan = plan_truncation(disk, PATHS, read_chain(disk, PATHS).end)
+    assert plan.amendment.removed == (f"snap/{1 << 40:016x}.snap",)
+    assert not plan.losses
+    assert not plan.complaint
+
+
+def test_a_journal_of_a_newer_format_is_not_repaired():
+    disk = SAMPLE.disk.copy()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sagakeep.runtime.journal_directory.VERSION", 2)
+        disk.put(PATHS.format, Format(bytes(16), 1).encode())
+    with pytest.raises(JournalError, match="use a newer one"):
+        plan_snapshots(disk, PATHS)
+
+
+def test_where_no_journal_is_nothing_can_be_repaired():
+    plan = plan_snapshots(MemoryDisk(), PATHS)
+    assert "there is no journal here" in plan.complaint
+    assert not plan.next_command
+
+
+def test_what_would_be_is_only_read():
+    over = OverlayDisk(SAMPLE.disk, {"data/HEAD": lambda: b"new"}, frozenset({"data/FORMAT"}))
+    file = over.open("data/HEAD")
+    assert (file.pread(2, 1), file.size(), over.exists("data/FORMAT")) == (b"ew", 3, False)
+    assert over.free_bytes("data") > 0
+    with pytest.raises(FileNotFoundError):
+        over.open("data/FORMAT")
+    writes = [
+        lambda: over.open("x", create=True),
+        lambda: over.make_directory("x"),
+        lambda: over.rename("x", "y"),
+        lambda: over.unlink("data/HEAD"),
+        lambda: over.sync_directory("data"),
+        lambda: over.lock("data/LOCK"),
+        lambda: file.pwrite(b"x", 0),
+        lambda: file.truncate(0),
+        lambda: file.allocate(9),
+        file.fsync,
+        file.fdatasync,
+    ]
+    for write in writes:
+        with pytest.raises(OSError, match="only read"):
+            write()
+    file.close()
+
+
+def test_a_torn_end_is_no_damage_and_verify_says_so(directory):
+    (path,) = (directory / "wal").iterdir()
+    path.write_bytes(path.read_bytes()[:-20])
+    result = run("verify", directory)
+    assert result.exit_code == 0
+    assert "bytes at the end were never finished, which is normal" in result.stdout
+    assert "torn" in result.stderr
+
+
+def test_a_directory_that_only_a_copy_can_mend_says_so(damaged):
+    (path,) = (damaged / "wal").iterdir()
+    path.write_bytes(b"x" * 300)
+    (damaged / "FORMAT").write_bytes(b"x")
+    result = run("verify", damaged)
+    assert result.exit_code == 1
+    assert "restore the directory from a copy\n" in result.stderr
+    assert json.loads(run("verify", damaged, "--json").stdout)["damage"]["command"] == ""
