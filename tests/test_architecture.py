@@ -65,6 +65,7 @@ RESERVED = {
         "actors.read_model",
         "actors.rows",
         "actors.row_file",
+        "simulation.rows",
         "demo_barrier",
         "demo_ledger",
     },
@@ -77,7 +78,7 @@ RESERVED = {
 # Where an exception of somebody else's code may not go on: each says what becomes of it.
 SHELLS = {
     *("actors.gateway", "actors.journal", "actors.registry", "actors.saga", "runtime.dispatcher"),
-    *("http.request_id", "http.server", "python_caller", "serve", "services"),
+    *("http.request_id", "http.server", "python_caller", "serve", "services", "simulation.world"),
 }
 TRIO_IN_HTTP = {"http.server", "http.listeners"}  # below the application: sockets
 IMPURE = {
