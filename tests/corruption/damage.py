@@ -177,8 +177,9 @@ def torn_writes(anatomy: Anatomy) -> Iterator[Damage]:
     for path in anatomy.segments:
         data = anatomy.disk.get(path)
         for length in range(len(data)):
-            disk = anatomy.with_file(path, data[:length] + bytes(len(data) - length))
-            yield _cut(anatomy, path, length, disk, f"{path} zero from {length} on")
+            if data[length]:  # else it is the same as from a later byte on
+                disk = anatomy.with_file(path, data[:length] + bytes(len(data) - length))
+                yield _cut(anatomy, path, length, disk, f"{path} zero from {length} on")
 
 
 def _cut(anatomy: Anatomy, path: str, length: int, disk: Make, what: str) -> Damage:
