@@ -130,9 +130,9 @@ def test_a_start_that_crashes_is_wrong(sample, monkeypatch):
 
 
 def test_the_command_counts_and_ends():
-    command = [sys.executable, "-m", "tests.corruption", "--json", "--kind", "older files"]
+    command = [sys.executable, "-m", "corruption", "--json", "--kind", "older files"]
     done = subprocess.run(
-        command, capture_output=True, text=True, cwd=Path(__file__).parent.parent, check=True
+        command, capture_output=True, text=True, cwd=Path(__file__).parent, check=True
     )
     told = json.loads(done.stdout)
     assert told["wrong"] == 0

@@ -1,7 +1,7 @@
 """Run the campaign; exit 1 when a promise is broken.
 
-python -m tests.corruption                     every damage of every kind: minutes
-python -m tests.corruption --stride 50 --json  every 50th, as JSON
+PYTHONPATH=tests python -m corruption                     every damage of every kind: minutes
+PYTHONPATH=tests python -m corruption --stride 50 --json  every 50th, as JSON
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .sample import make_sample
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.corruption", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m corruption", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
     parser.add_argument("--seed", type=int, default=1, help="of the journal")
     parser.add_argument("--stride", type=int, default=1, help="try every n-th damage")

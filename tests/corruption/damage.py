@@ -199,16 +199,19 @@ def zeroed_sectors(anatomy: Anatomy) -> Iterator[Damage]:
             for count in (1, 2):
                 end = min(at + count * SECTOR, len(data))
                 changed = data[:at] + bytes(end - at) + data[end:]
-                yield _zeroed(anatomy, path, changed, at, f"{path} zero from {at} to {end}")
+                yield _zeroed(anatomy, path, changed, at, end)
 
 
-def _zeroed(anatomy: Anatomy, path: str, changed: bytes, at: int, what: str) -> Damage:
+def _zeroed(anatomy: Anatomy, path: str, changed: bytes, at: int, end: int) -> Damage:
+    """A later frame that still stands proves that the damaged one was durable."""
+    what = f"{path} zero from {at} to {end}"
     disk = anatomy.with_file(path, changed)
     if path in anatomy.snapshots:
         return Damage(what, disk, PASSED_OVER)
     if path in anatomy.segments and at >= anatomy.end(path):
         return Damage(what, disk, HARMLESS)
-    if path == anatomy.last and at >= segment.HEADER_BYTES:
+    is_proven = path in anatomy.pieces and any(one.first >= end for one in anatomy.pieces[path])
+    if path == anatomy.last and at >= segment.HEADER_BYTES and not is_proven:
         return anatomy.cut(path, at, what, disk, REFUSED)
     return Damage(what, disk, REFUSED, path)
 
