@@ -13,6 +13,7 @@ from random import Random
 from typing import NamedTuple
 
 from sagakeep.runtime import frame, segment
+from sagakeep.runtime.journal_directory import Head
 from sagakeep.simulation.disk import MemoryDisk
 
 from .sample import DATA, Sample, make_sample
@@ -329,6 +330,13 @@ def older_files(anatomy: Anatomy) -> Iterator[Damage]:
             else:
                 yield Damage(what, disk, REFUSED)
         yield from _put_back(anatomy, older, index)
+    for path in anatomy.segments[:-1]:
+        then = segment.decode(anatomy.disk.get(path), path)
+        head = {f"{DATA}/HEAD": Head(then.uuid, then.number, then.base).encode()}
+        what = f"HEAD as it was when segment {then.number} was the newest"
+        yield Damage(what, anatomy.with_files(head), REFUSED)
+        without = anatomy.with_files(head, anatomy.snapshots)
+        yield Damage(f"{what}, and no snapshot", without, REFUSED)
 
 
 def _put_back(anatomy: Anatomy, older: MemoryDisk, index: int) -> Iterator[Damage]:

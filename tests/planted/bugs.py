@@ -95,17 +95,17 @@ JOURNAL = (
         "corruption/zeroed sectors",
     ),
     Bug(
-        "torn-in-the-middle-allowed",
-        f"{_J}journal_tail.py",
-        "    return Judgement(row.last if last else row.earlier, row.reason)",
-        "    return Judgement(row.last, row.reason)",
+        "segments-not-matched-with-the-next",
+        f"{_J}journal_check.py",
+        "        _match_next(checked, layout.segments[index + 1])",
+        "        assert layout.segments[index + 1]",
         "corruption/cut files",
     ),
     Bug(
         "missing-newest-segment-unnoticed",
         f"{_J}journal_check.py",
-        "    if len(segments) != head.segment:",
-        "    if len(segments) > head.segment:",
+        "    _match_numbers(paths, segments, head)\n",
+        "",
         "corruption/moved files",
     ),
     Bug(
