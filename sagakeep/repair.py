@@ -2,7 +2,7 @@
 
     plan_truncation     the journal ends at a position; what stands behind it is lost
     plan_quarantine     the records of some sagas are taken out, in place: no position changes
-    plan_snapshots      snapshots that are damaged or contradict the journal are set aside; nothing is lost
+    plan_mending        a wrong bit is put back, a snapshot that is damaged or wrong set aside; nothing is lost
 
 A plan changes nothing. It says what is lost, and it has been tried: what the directory would be was audited.
 `carry_out` makes it so (`runtime.amendment`); the original bytes stay in `quarantine`.
@@ -23,6 +23,7 @@ from sagakeep.codec import glance, void_of
 from sagakeep.diagnosis import diagnose
 from sagakeep.errors import JournalCorrupt, JournalError, SagaNotFound
 from sagakeep.loss import Loss, Losses, Standing
+from sagakeep.mending import WrongBit, find_wrong_bit
 from sagakeep.overlay import OverlayDisk
 from sagakeep.runtime import frame, segment
 from sagakeep.runtime.amendment import Amendment, Replacement, amend
@@ -32,6 +33,7 @@ from sagakeep.runtime.journal_directory import Format, Head, Paths, read_file, r
 from sagakeep.runtime.snapshot_file import DamagedSnapshot, Snapshot, read_snapshots
 from sagakeep.salvage import Chain, ChainedSegment, Gap, read_beyond, read_chain
 
+BITS_MAX: Final = 64  # put back in one repair; a disk with more is not one to go on with
 _DERIVED: Final = ("index.sqlite", "index.sqlite-wal", "index.sqlite-shm")
 
 
@@ -44,6 +46,8 @@ class Plan(NamedTuple):
     gaps: tuple[Gap, ...]
     complaint: str
     next_command: str  # what would help against the complaint, ""
+    error: JournalCorrupt | None  # the complaint, when it has a place
+    is_mending: bool = False  # it gives up nothing, so it is worth doing though a complaint is left
 
     @property
     def is_empty(self) -> bool:
@@ -121,18 +125,45 @@ def plan_quarantine(disk: Disk, paths: Paths, saga_ids: frozenset[str]) -> Plan:
     return _tried(disk, paths, what, amendment, losses)
 
 
-def plan_snapshots(disk: Disk, paths: Paths) -> Plan:
-    """Set aside the snapshots that are damaged, and those that contradict the journal."""
-    aside = [
-        one.path for one in read_snapshots(disk, paths.root) if isinstance(one, DamagedSnapshot)
-    ]
+def plan_mending(disk: Disk, paths: Paths) -> Plan:
+    """Put single wrong bits back, and set aside the snapshots that are damaged or contradict the journal."""
+    wrong: list[str] = []  # snapshots that contradict the journal
+    bits: dict[str, list[WrongBit]] = {}
     while True:
-        amendment = _amendment(disk, paths, [], aside)
-        plan = _tried(disk, paths, "snapshots are set aside", amendment, Losses())
-        wrong = plan.complaint.partition(": ")[0]
-        if not wrong.endswith(".snap") or wrong in aside:
+        replaced = [
+            Replacement(_inner(paths, path), functools.partial(_put_back, disk, tuple(many)))
+            for path, many in bits.items()
+        ]
+        over = _over(disk, paths, replaced, [])  # in which FORMAT may be whole again
+        snapshots = read_snapshots(over, paths.root)
+        aside = [one.path for one in snapshots if isinstance(one, DamagedSnapshot)] + wrong
+        amendment = _amendment(disk, paths, replaced, aside)
+        told = _told_mending([one for many in bits.values() for one in many], len(aside))
+        plan = _tried(disk, paths, told, amendment, Losses())._replace(is_mending=True)
+        error = plan.error
+        if error is None or sum(map(len, bits.values())) == BITS_MAX:
             return plan
-        aside.append(wrong)
+        if error.file.endswith(".snap") and error.file not in wrong:
+            wrong.append(error.file)
+        elif (found := find_wrong_bit(over, paths, error)) is not None:
+            bits.setdefault(found.path, []).append(found)
+        else:
+            return plan
+
+
+def _put_back(disk: Disk, bits: tuple[WrongBit, ...]) -> bytes:
+    data = read_file(disk, bits[0].path)
+    for one in bits:
+        data = one.put_back(data)
+    return data
+
+
+def _told_mending(bits: list[WrongBit], snapshots: int) -> str:
+    told = [f"bit {one.bit} of byte {one.offset} of {one.path} is put back" for one in bits]
+    return (
+        ", ".join([*told, *(["snapshots are set aside"] if snapshots else [])])
+        or "nothing is mended"
+    )
 
 
 # What stays
@@ -234,15 +265,17 @@ def _tried(disk: Disk, paths: Paths, what: str, amendment: Amendment, losses: Lo
     after = _over(disk, paths, amendment.replaced, (*amendment.removed, *amendment.derived))
     left: dict[str, Standing] = {}
     complaint = command = ""
+    corrupt: JournalCorrupt | None = None
     try:
         for one in Audit(after, paths.root):
             if one.state.id in losses.furthest:
                 left[one.state.id] = Standing(one.state.status, one.state.sequence)
     except JournalCorrupt as error:
-        complaint, command = str(error), diagnose(after, paths, error).command
+        corrupt, complaint, command = error, str(error), diagnose(after, paths, error).command
     except JournalError as error:
         complaint = str(error)
-    return Plan(what, amendment, losses.against(left), tuple(losses.gaps), complaint, command)
+    lost = losses.against(left)
+    return Plan(what, amendment, lost, tuple(losses.gaps), complaint, command, corrupt)
 
 
 def _over(

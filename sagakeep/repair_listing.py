@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from sagakeep.errors import JournalError
-from sagakeep.repair import Plan, carry_out, plan_quarantine, plan_snapshots, plan_truncation
+from sagakeep.repair import Plan, carry_out, plan_mending, plan_quarantine, plan_truncation
 from sagakeep.runtime.amendment import finish_amendment
 from sagakeep.runtime.disk import Disk, LocalDisk
 from sagakeep.runtime.journal_directory import Paths
@@ -28,7 +28,8 @@ def repair_directory(
     try:
         finished = _finish(disk, paths, yes=yes)
         plan = _plan(disk, paths, position, saga_ids)
-        will_do = yes and not plan.complaint and not plan.is_empty
+        is_worth_it = not plan.is_empty and (plan.is_mending or not plan.complaint)
+        will_do = yes and is_worth_it
         aside = carry_out(disk, paths, plan) if will_do else ""
     finally:
         lock.release()
@@ -54,22 +55,27 @@ def _plan(disk: Disk, paths: Paths, position: int | None, saga_ids: frozenset[st
         return plan_truncation(disk, paths, position)
     if saga_ids:
         return plan_quarantine(disk, paths, saga_ids)
-    return plan_snapshots(disk, paths)
+    return plan_mending(disk, paths)
 
 
 def _lines(plan: Plan, aside: str) -> list[str]:
-    if plan.complaint:
-        then = "and then it would" if not plan.is_empty else "this repair would"
-        lines = [f"nothing was changed: {then} still be damaged:", f"  {plan.complaint}"]
-        return [*lines, f"try: {plan.next_command}"] if plan.next_command else lines
+    if plan.complaint and (plan.is_empty or not plan.is_mending):
+        return ["nothing was changed: it would still be damaged:", *_complaint(plan)]
     if plan.is_empty:
         return ["there is nothing to repair"]
     lines = [f"{plan.what}:", *_lost(plan)]
     lines += [f"  {one.path} is replaced" for one in plan.amendment.replaced]
     lines += [f"  {path} is set aside" for path in plan.amendment.removed]
     if aside:
-        return [*lines, f"done; the original bytes are in {aside}"]
-    return [*lines, "then all is good. Nothing was changed yet: --yes does it"]
+        lines.append(f"done; the original bytes are in {aside}")
+    else:
+        lines.append("nothing was changed yet: --yes does it")
+    return [*lines, "it is still damaged then:", *_complaint(plan)] if plan.complaint else lines
+
+
+def _complaint(plan: Plan) -> list[str]:
+    lines = [f"  {plan.complaint}"]
+    return [*lines, f"try then: {plan.next_command}"] if plan.next_command else lines
 
 
 def _lost(plan: Plan) -> list[str]:

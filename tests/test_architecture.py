@@ -31,7 +31,7 @@ LAYERS = {
     "demo": "demo demo_barrier demo_ledger",
     "settings": "config environ settings setting_rules logs",
     "offline": """
-        audit event_listing verify_listing repair_listing diagnosis repair loss salvage overlay
+        audit event_listing verify_listing repair_listing diagnosis repair mending loss salvage overlay
         """,
     "simulation": "simulation.*",
     "top": "sagakeep __main__ cli complaint serve services",

@@ -25,7 +25,7 @@ from sagakeep.errors import JournalCorrupt, JournalError, SagaNotFound
 from sagakeep.events import ActorRestarted, Record, SagaCompleted
 from sagakeep.orchestrator import open_orchestrator
 from sagakeep.overlay import OverlayDisk
-from sagakeep.repair import NoBoundary, carry_out, plan_quarantine, plan_snapshots, plan_truncation
+from sagakeep.repair import NoBoundary, carry_out, plan_mending, plan_quarantine, plan_truncation
 from sagakeep.runtime import frame
 from sagakeep.runtime.amendment import finish_amendment
 from sagakeep.runtime.disk import LocalDisk
@@ -53,7 +53,7 @@ def events_of(disk):
 
 def flipped(path, offset):
     data = bytearray(SAMPLE.disk.get(path))
-    data[offset] ^= 4
+    data[offset] ^= 5  # two bits: one could be put back
     return ANATOMY.with_file(path, bytes(data))()
 
 
@@ -308,7 +308,7 @@ def test_snapshots_that_are_damaged_or_wrong_are_set_aside_and_nothing_is_lost()
     found = damage_of(disk)
     assert found.file == ANATOMY.snapshots[1]
     assert found.command == "sagakeep repair data"
-    plan = plan_snapshots(disk, PATHS)
+    plan = plan_mending(disk, PATHS)
     assert set(plan.amendment.removed) == {one.removeprefix("data/") for one in ANATOMY.snapshots}
     assert not plan.losses
     carry_out(disk, PATHS, plan)
@@ -316,7 +316,7 @@ def test_snapshots_that_are_damaged_or_wrong_are_set_aside_and_nothing_is_lost()
 
 
 def test_damage_that_is_not_in_a_snapshot_is_not_mended_by_setting_snapshots_aside():
-    plan = plan_snapshots(flipped(ANATOMY.segments[0], 300), PATHS)
+    plan = plan_mending(flipped(ANATOMY.segments[0], 300), PATHS)
     assert ANATOMY.segments[0] in plan.complaint
     assert plan.next_command == "sagakeep repair data --truncate-after 128"
 
@@ -391,7 +391,7 @@ def directory(filled, tmp_path):
 def damaged(directory):
     (path,) = (directory / "wal").iterdir()
     data = bytearray(path.read_bytes())
-    data[2300] ^= 1
+    data[2300] ^= 5
     path.write_bytes(data)
     return directory
 
@@ -497,8 +497,8 @@ def test_a_repair_that_would_not_help_changes_nothing_and_says_what_would(damage
     before = files_of(damaged)
     result = run("repair", damaged, "--yes")
     assert result.exit_code == 1
-    assert "still be damaged" in result.stdout
-    assert f"try: sagakeep repair {damaged} --truncate-after 2208" in result.stdout
+    assert "it would still be damaged" in result.stdout
+    assert f"try then: sagakeep repair {damaged} --truncate-after 2208" in result.stdout
     assert files_of(damaged) == before
 
 
@@ -604,11 +604,11 @@ def test_a_journal_of_a_newer_format_is_not_repaired():
         patch.setattr("sagakeep.runtime.journal_directory.VERSION", 2)
         disk.put(PATHS.format, Format(bytes(16), 1).encode())
     with pytest.raises(JournalError, match="use a newer one"):
-        plan_snapshots(disk, PATHS)
+        plan_mending(disk, PATHS)
 
 
 def test_where_no_journal_is_nothing_can_be_repaired():
-    plan = plan_snapshots(MemoryDisk(), PATHS)
+    plan = plan_mending(MemoryDisk(), PATHS)
     assert "there is no journal here" in plan.complaint
     assert not plan.next_command
 
@@ -656,3 +656,115 @@ def test_a_directory_that_only_a_copy_can_mend_says_so(damaged):
     assert result.exit_code == 1
     assert "restore the directory from a copy\n" in result.stderr
     assert json.loads(run("verify", damaged, "--json").stdout)["damage"]["command"] == ""
+
+
+# Wrong bits
+
+
+@pytest.mark.parametrize("name", ["HEAD", "FORMAT", "wal"])
+def test_any_single_wrong_bit_is_put_back_and_nothing_is_lost(name):
+    paths = [path for path in (*ANATOMY.segments, *ANATOMY.notes) if f"/{name}" in path]
+    random = Random(name)
+    for _ in range(60):
+        path = random.choice(paths)
+        data = SAMPLE.disk.get(path)
+        bit = random.randrange(len(data) * 8)
+        if path == ANATOMY.last and bit // 8 >= ANATOMY.end(path):
+            continue  # what is there is cut off as torn
+        changed = bytearray(data)
+        changed[bit // 8] ^= 1 << bit % 8
+        disk = ANATOMY.with_file(path, bytes(changed))()
+        found = damage_of(disk)
+        assert found.is_one_bit
+        assert found.command == "sagakeep repair data"
+        plan = plan_mending(disk, PATHS)
+        assert plan.what == f"bit {bit % 8} of byte {bit // 8} of {path} is put back"
+        assert not plan.losses
+        assert not plan.complaint
+        carry_out(disk, PATHS, plan)
+        assert disk.get(path) == data
+        assert TRUTH.look(disk).verdict == "same"
+
+
+def test_wrong_bits_in_several_frames_and_files_are_put_back_at_once():
+    disk = SAMPLE.disk.copy()
+    for path in (*ANATOMY.segments, *ANATOMY.notes):
+        data = bytearray(disk.get(path))
+        data[30] ^= 8
+        if path in ANATOMY.pieces:
+            for piece in ANATOMY.pieces[path][::2]:
+                data[piece.first + 45] ^= 64
+        disk.put(path, bytes(data))
+    plan = plan_mending(disk, PATHS)
+    assert plan.what.count("is put back") > 15
+    carry_out(disk, PATHS, plan)
+    assert TRUTH.look(disk).verdict == "same"
+
+
+def test_what_is_more_than_one_bit_is_never_taken_for_one():
+    random = Random(3)
+    for _ in range(120):
+        path = random.choice(ANATOMY.segments)
+        piece = random.choice(ANATOMY.pieces[path])
+        data = bytearray(SAMPLE.disk.get(path))
+        for offset in random.sample(range(piece.first, piece.end), random.choice((2, 3, 9))):
+            data[offset] ^= random.randrange(1, 256)
+        disk = ANATOMY.with_file(path, bytes(data))()
+        assert not damage_of(disk).is_one_bit
+        plan = plan_mending(disk, PATHS)
+        assert plan.is_empty
+        assert plan.complaint
+
+
+def test_bits_are_put_back_though_other_damage_is_left():
+    disk = flipped(ANATOMY.segments[3], 300)
+    data = bytearray(disk.get(ANATOMY.segments[1]))
+    data[400] ^= 2
+    disk.put(ANATOMY.segments[1], bytes(data))
+    plan = plan_mending(disk, PATHS)
+    assert plan.is_mending
+    assert not plan.is_empty
+    assert ANATOMY.segments[3] in plan.complaint
+    carry_out(disk, PATHS, plan)
+    assert damage_of(disk).file == ANATOMY.segments[3]
+    assert plan.next_command == damage_of(disk).command
+
+
+def test_too_many_wrong_bits_are_not_put_back(monkeypatch):
+    monkeypatch.setattr("sagakeep.repair.BITS_MAX", 2)
+    disk = SAMPLE.disk.copy()
+    for path in ANATOMY.segments[:4]:
+        data = bytearray(disk.get(path))
+        data[30] ^= 8
+        disk.put(path, bytes(data))
+    assert plan_mending(disk, PATHS).complaint
+
+
+def test_a_wrong_bit_is_put_back_by_the_command(directory):
+    (path,) = (directory / "wal").iterdir()
+    good = path.read_bytes()
+    data = bytearray(good)
+    data[2300] ^= 1
+    path.write_bytes(data)
+    checked = run("verify", directory)
+    assert "a single bit is wrong there: it can be put back, and nothing is lost" in checked.stderr
+    assert checked.stderr.endswith(f"sagakeep repair {directory}\n")
+    result = run("repair", directory, "--yes")
+    assert result.exit_code == 0
+    assert f"bit 0 of byte 2300 of {path} is put back" in result.stdout
+    assert "no event is lost" in result.stdout
+    assert path.read_bytes() == good
+    assert run("verify", directory).exit_code == 0
+
+
+def test_bits_are_put_back_by_the_command_though_it_is_still_damaged_then(damaged):
+    (path,) = (damaged / "wal").iterdir()
+    data = bytearray(path.read_bytes())
+    data[300] ^= 1
+    path.write_bytes(data)
+    result = run("repair", damaged, "--yes")
+    assert result.exit_code == 1
+    assert "bit 0 of byte 300" in result.stdout
+    assert "it is still damaged then:" in result.stdout
+    assert f"try then: sagakeep repair {damaged} --truncate-after 2208" in result.stdout
+    assert json.loads(run("verify", damaged, "--json").stdout)["damage"]["offset"] == 2208

@@ -116,11 +116,11 @@ JOURNAL = (
         "corruption/older files",
     ),
     Bug(
-        "snapshot-crc-not-checked",
+        "snapshot-of-another-journal-used",
         f"{_J}snapshot_file.py",
-        "data[first - CRC.size : first] != CRC.pack(crc)",
-        "False",
-        "corruption/flipped bits",
+        "    if data[:HEADER_BYTES] != _header(uuid, position):",
+        "    if not data[:HEADER_BYTES]:",
+        "corruption/moved files",
     ),
     Bug(
         "snapshot-ahead-of-the-journal-used",
@@ -218,7 +218,6 @@ ACTORS = (
         f"{_A}journal.py",
         "            self.full = str(error)\n            return None",
         "            self.full = str(error)\n            return self.files.position",
-        "faults/done",
     ),
     Bug(
         "idempotency-key-not-looked-up",
@@ -231,6 +230,7 @@ ACTORS = (
         f"{_A}registry.py",
         "            for turn in ahead:",
         "            for turn in ahead[:0]:",
+        "exhaustive/same",
     ),
     Bug(
         "repeated-attempt-not-marked",
@@ -243,12 +243,6 @@ ACTORS = (
         f"{_A}gateway.py",
         "        result = AttemptResult(Outcome.UNKNOWN, error=error, latency_s=timeout_s)",
         "        result = AttemptResult(Outcome.NOT_DONE, error=error, latency_s=timeout_s)",
-    ),
-    Bug(
-        "unwanted-attempt-made",
-        f"{_A}gateway.py",
-        "            elif job.is_wanted:",
-        "            elif job:",
     ),
     Bug(
         "no-timeout-of-an-attempt",

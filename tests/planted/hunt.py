@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -79,5 +80,6 @@ if __name__ == "__main__":
     except AssertionError:
         # a small world that breaks without any trouble: there is nothing to exhaust
         last = traceback.format_exc().strip().splitlines()[-1]
-        found = {"by": last[:300], "at": sys.argv[1], "worlds": 1}
+        named = re.search(r"I\d+: .*", last)
+        found = {"by": (named[0] if named else last)[:300], "at": sys.argv[1], "worlds": 1}
     print(json.dumps(found))
