@@ -247,8 +247,8 @@ ACTORS = (
     Bug(
         "no-timeout-of-an-attempt",
         f"{_A}gateway.py",
-        "        self._timer = self._gateway.timers.set_after(late_s, self._scope.cancel)",
-        "        self._timer = self._gateway.timers.set_after(late_s * 1e6, self._scope.cancel)",
+        "gateway.timers.set_after(call.timeout_s, self._on_timeout)",
+        "gateway.timers.set_after(call.timeout_s * 1e6, self._on_timeout)",
     ),
 )
 
