@@ -46,6 +46,7 @@ class Reaction(NamedTuple):
     reply_s: float = 0.0
     again_s: float = 0.0
     retry_after_s: float | None = None
+    answers_nonsense: bool = False  # what no journal can write: the saga's actor crashes
 
 
 Script = Callable[[Call], Reaction]
@@ -78,6 +79,8 @@ class SimulatedService:
         world.observer.called(call)
         reaction = self.script(call)
         result = await self._react(call, reaction)
+        if reaction.answers_nonsense:
+            result = AttemptResult(Outcome.DONE, object())
         process.reach("call", number, Moment.AFTER)
         world.trace.note(f"reply {number} {reaction.behaviour} {result.outcome}")
         world.observer.answered(call, result)

@@ -27,6 +27,7 @@ from typing import NamedTuple
 import msgspec
 
 from simulation.campaign import Campaign, Verdict, quiet, run
+from simulation.configuration import named
 from simulation.modes import (
     configuration_of,
     corpus_worlds,
@@ -73,7 +74,7 @@ class Summary(NamedTuple):
 
 
 def try_world(name: str) -> Tried:
-    faulthandler.dump_traceback_later(HANGS_AFTER_S, exit=True)
+    faulthandler.dump_traceback_later(HANGS_AFTER_S, exit=True, file=sys.__stderr__)
     try:
         return Tried(name, run(configuration_of(name)))
     finally:
@@ -138,10 +139,10 @@ def tell(name: str, verdict: Verdict) -> None:
 def twice(names: list[str]) -> int:
     """Run each world here and in another process, with other hashes of strings; return how many differ."""
     here = {name: run(configuration_of(name)).digest for name in names}
-    hashes = {"PYTHONHASHSEED": str(int(os.environ.get("PYTHONHASHSEED", "0") or 0) + 1)}
+    other = {"PYTHONHASHSEED": "4711", "PYTHONPATH": os.pathsep.join(sys.path)}
     there = subprocess.run(
         [sys.executable, "-m", "simulation", "digests", *names],
-        env=os.environ | hashes,
+        env=os.environ | other,
         check=True,
         capture_output=True,
         text=True,
@@ -199,7 +200,7 @@ def main(arguments: list[str]) -> int:
     names = itertools.islice(names, 0, None, options.every)
     summary = summarize(options.mode, try_all(names, options.jobs), quiet_=options.json)
     if options.json:
-        print(msgspec.json.encode(summary).decode())
+        print(msgspec.json.encode(named(summary)).decode())
     else:
         print(summary._replace(failed=tuple(one[:2] for one in summary.failed)))
     return 1 if summary.failed else 0

@@ -69,6 +69,7 @@ class Campaign:
         self.judge.world = self.world
         self.random = self.world.chance("campaign")
         self.has_trouble = True
+        self.crash = Crash(None)
         self.clients = [Client(n, plan) for n, plan in enumerate(configuration.sagas)]
         self.crashes = 0
         self.counts: list[tuple[int, int, int]] = []
@@ -124,7 +125,9 @@ class Campaign:
             there_s = plan.latency_s * random.random() if travels else 0.0
             back_s = plan.latency_s * random.random()
             again_s = random.choice((0.0, 0.5, 20.0))
-            return Reaction(behaviour, there_s, back_s, again_s, random.choice((0.0, 1.5, 7.0)))
+            retry_after_s = random.choice((0.0, 1.5, 7.0))
+            is_nonsense = random.random() < plan.poison
+            return Reaction(behaviour, there_s, back_s, again_s, retry_after_s, is_nonsense)
 
         return script
 
@@ -133,6 +136,9 @@ class Campaign:
     def _live(self, crash: Crash) -> None:
         world, judge = self.world, self.judge
         judge.begins()
+        self.crash = crash
+        chance = world.chance(f"rows {world.lives}")
+        world.rows.fails = lambda: chance.random() < crash.rows_fail
         world.shape = self.configuration.shape._replace(wall_skew_s=crash.wall_skew_s)
         if not self.has_trouble:
             world.shape = world.shape._replace(disk_latency_s=0.0)
@@ -164,6 +170,10 @@ class Campaign:
             async with trio.open_nursery() as nursery:
                 for client in self.clients:
                     nursery.start_soon(client.run, orchestrator, app, self.judge)
+                if self.crash.drains_after_s is not None:
+                    await trio.sleep(self.crash.drains_after_s)
+                    await orchestrator.drain(self.crash.grace_s)
+                    nursery.cancel_scope.cancel()
             if not self.has_trouble:
                 await self._help(orchestrator)
                 await self._rest(orchestrator)

@@ -33,6 +33,7 @@ from simulation.configuration import SagaPlan, Wish
 
 STILL_WITHIN_S = 1_000.0  # how long a client waits for its saga in one go
 AGAIN_AFTER_S = 0.5
+WATCHES_FOR_S = 4.0
 TRIES_MAX = 400  # of one wish in one process; a disk that is full may take its time
 
 
@@ -155,11 +156,22 @@ class PythonApi:
             case "events":
                 records = await sagas.events(client.saga_id, limit=10_000)
                 return Answer("ok", client.saga_id, records=tuple(records))
+            case "watch":
+                return await self._watch(client)
             case "list":
                 page = await sagas.list(SagaQuery())
                 return Answer("ok", client.saga_id, ids=tuple(state.id for state in page.sagas))
             case _:
                 return _shown(await sagas.describe(client.saga_id))
+
+    async def _watch(self, client: Client) -> Answer:
+        """Every record from the first on, for a while."""
+        records = []
+        with trio.move_on_after(WATCHES_FOR_S):
+            async with self._orchestrator.watch(client.saga_id) as stream:
+                async for record in stream:
+                    records.append(record)
+        return Answer("ok", client.saga_id, records=tuple(records))
 
     async def _create(self, client: Client) -> Answer:
         plan = client.plan

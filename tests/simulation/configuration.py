@@ -37,6 +37,7 @@ class ServicePlan(NamedTuple):
     undo_weights: dict[str, float]
     latency_s: float = 0.0
     late_reply_s: float = 0.0
+    poison: float = 0.0  # how likely an answer is one that crashes the saga's actor
 
 
 class Wish(NamedTuple):
@@ -66,6 +67,9 @@ class Crash(NamedTuple):
     down_s: float = 0.0
     wall_skew_s: float = 0.0
     flips_bit: bool = False
+    drains_after_s: float | None = None  # a graceful stop, in good order
+    grace_s: float = 0.0
+    rows_fail: float = 0.0  # how likely an access to the rows fails
 
 
 class Configuration(NamedTuple):
@@ -80,7 +84,18 @@ class Configuration(NamedTuple):
 
     def text(self) -> str:
         """JSON for people."""
-        return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
+        return msgspec.json.format(msgspec.json.encode(named(self)), indent=2).decode()
+
+
+def named(value: object) -> object:
+    """Named tuples as objects, however deep, for JSON."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {name: named(one) for name, one in value._asdict().items()}
+    if isinstance(value, list | tuple):
+        return [named(one) for one in value]
+    if isinstance(value, dict):
+        return {name: named(one) for name, one in value.items()}
+    return value
 
 
 def configure(seed: int) -> Configuration:
@@ -113,6 +128,7 @@ def _service(random: Random) -> ServicePlan:
         _weather(random, promise, (0.0, 0.1, 0.3)),
         latency_s,
         random.choice((0.0, 60.0)),
+        random.choice((0.0,) * 9 + (0.3,)),
     )
 
 
@@ -125,12 +141,13 @@ def _weather(random: Random, promise: Promise, troubles: tuple[float, ...]) -> d
 
 
 def _crash(random: Random) -> Crash:
-    kind = random.choice(("disk", "disk", "call", "step", "step", "fault", "none"))
+    kind = random.choice(("disk", "disk", "call", "step", "step", "fault", "none", "drain"))
     rest = {
         "cuts_power": random.random() < 0.6,
         "down_s": random.choice((0.0, 0.0, 1.0, 30.0)),
         "wall_skew_s": random.choice((0.0,) * 6 + (-86_400.0, 86_400.0)),
         "flips_bit": random.random() < 0.04,
+        "rows_fail": random.choice((0.0,) * 8 + (0.1, 0.5)),
     }
     match kind:
         case "disk":
@@ -146,6 +163,14 @@ def _crash(random: Random) -> Crash:
             number = random.randint(1, random.choice((60, 60, 200)))
             fault = DiskFault(number, random.choice(ERRNOS), random.random() < 0.5)
             return Crash(Point("step", 5_000), (fault,), **rest)
+        case "drain":
+            drains_after_s = random.choice((0.0, 0.01, 0.5, 3.0, 30.0))
+            return Crash(
+                None,
+                drains_after_s=drains_after_s,
+                grace_s=random.choice((0.0, 1.0, 30.0)),
+                **rest,
+            )
         case _:
             return Crash(None, **rest)
 
@@ -234,7 +259,18 @@ def _step(
 
 def _wish(random: Random, steps: list[dict[str, object]]) -> Wish:
     kind = random.choice(
-        ("compensate", "compensate", "retry", "retry", "read", "events", "list", "again", "delete")
+        (
+            "compensate",
+            "compensate",
+            "retry",
+            "retry",
+            "read",
+            "events",
+            "list",
+            "again",
+            "delete",
+            "watch",
+        )
     )
     step_id = ""
     if kind == "compensate" and random.random() < 0.3:

@@ -44,6 +44,7 @@ def _world(*sagas: SagaPlan, trouble: dict[str, float] | None = None) -> Configu
 
 
 SMALL: dict[str, Configuration] = {
+    "one": _world(_saga("s", _step("a"))),
     "done": _world(_saga("s", _step("a"), _step("b"))),
     "undone": _world(
         _saga("s", _step("a"), _step("b", "beta")), trouble={"refused": 1.0, "done": 0.0}
