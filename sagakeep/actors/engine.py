@@ -59,6 +59,7 @@ class Ports(NamedTuple):
     row_file: Callable[[str], RowFile] = RowFile
     segment_bytes: int = limits.SEGMENT_BYTES
     snapshot_every_bytes: int = limits.SNAPSHOT_EVERY_BYTES
+    commit_bytes: int = limits.COMMIT_BYTES_TARGET
 
 
 class Engine:
@@ -80,7 +81,11 @@ class Engine:
         )
         self.committed = Committed(self.read_model)
         self.journal: Journal[Note] = Journal(
-            opened.files, self.committed.note, self.committed.synced, ports.run_blocking
+            opened.files,
+            self.committed.note,
+            self.committed.synced,
+            ports.run_blocking,
+            ports.commit_bytes,
         )
         self.history = History(opened.files, ports.run_blocking)
         self.gateways = {

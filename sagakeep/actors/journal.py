@@ -65,8 +65,10 @@ class Journal(Generic[N]):
         committed: Callable[[N, Position], None],
         synced: Callable[[int], None],
         run_blocking: RunBlocking = in_thread,
+        commit_bytes: int = limits.COMMIT_BYTES_TARGET,
     ) -> None:
         self.files = files
+        self._commit_bytes = commit_bytes
         self._run_blocking = run_blocking
         self._committed = committed
         self._synced = synced
@@ -118,7 +120,7 @@ class Journal(Generic[N]):
     def _take_batch(self) -> list[_Append[N]]:
         size = 0
         batch: list[_Append[N]] = []
-        while self._queue and (not batch or size < limits.COMMIT_BYTES_TARGET):
+        while self._queue and (not batch or size < self._commit_bytes):
             item = self._queue.popleft()
             size += len(item.data)
             batch.append(item)

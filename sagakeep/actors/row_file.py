@@ -100,8 +100,7 @@ class RowFile:
         connection = self._connect("rwc")  # whose other files get the modes of this one
         connection.execute("PRAGMA journal_mode = WAL")
         _tune(connection)
-        connection.executescript(_SCHEMA)
-        connection.execute("INSERT INTO meta VALUES (?, 0)", (journal_uuid,))
+        create_rows(connection, journal_uuid)
         return connection
 
     def _connect(self, mode: str) -> sqlite3.Connection:
@@ -110,6 +109,12 @@ class RowFile:
         return sqlite3.connect(
             address, self._wait_s, uri=True, isolation_level=None, check_same_thread=False
         )
+
+
+def create_rows(connection: sqlite3.Connection, journal_uuid: str) -> None:
+    """Make the tables in an empty database; they reflect nothing of the journal yet."""
+    connection.executescript(_SCHEMA)
+    connection.execute("INSERT INTO meta VALUES (?, 0)", (journal_uuid,))
 
 
 def number(cursor: sqlite3.Cursor) -> int:
@@ -133,6 +138,11 @@ def _applied_through(connection: sqlite3.Connection, path: str, journal_uuid: st
     pages = number(connection.execute("PRAGMA page_count"))
     if os.path.getsize(path) != pages * number(connection.execute("PRAGMA page_size")):
         return None
+    return reflected(connection, journal_uuid)
+
+
+def reflected(connection: sqlite3.Connection, journal_uuid: str) -> int | None:
+    """The position that the rows reflect, None if they are of another journal."""
     with closing(connection.execute("SELECT journal_uuid, applied_through FROM meta")) as cursor:
         found: list[tuple[object, object]] = cursor.fetchall()
     match found:

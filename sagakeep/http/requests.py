@@ -101,11 +101,21 @@ def traceparent_of(request: Request) -> str:
 
 def wait_s_of(request: Request) -> float | None:
     """Return how long the client prefers to wait, None when it does not; a longer wait is cut."""
-    for given in ",".join(request.headers.getlist("prefer")).split(","):
-        wait = _WAIT.fullmatch(given.partition(";")[0].strip())
+    for preference in _preferences(request):
+        wait = _WAIT.fullmatch(preference)
         if wait:
             return min(float(wait[1]), limits.WAIT_S_MAX)
     return None
+
+
+def wants_findings(request: Request) -> bool:
+    """Does the client prefer to be told what a reviewer would say about its definition?"""
+    return any(preference.lower() == "findings" for preference in _preferences(request))
+
+
+def _preferences(request: Request) -> list[str]:
+    given = ",".join(request.headers.getlist("prefer")).split(",")
+    return [preference.partition(";")[0].strip() for preference in given]
 
 
 def is_unchanged(request: Request, etag: str) -> bool:

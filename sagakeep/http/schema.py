@@ -72,7 +72,7 @@ HEADERS: Final[Mapping[str, str]] = {
     "ETag": "The saga's version; give it as If-None-Match.",
     "Idempotency-Replayed": "`true`: the same key and body gave this saga before.",
     "Location": "Where the saga is.",
-    "Preference-Applied": "How long the reply waited at most.",
+    "Preference-Applied": "Which preferences were heeded; how long the reply waited at most.",
     "Retry-After": "Seconds after which to try again.",
     "WWW-Authenticate": "Which key is wanted.",
     "X-Request-Id": "Names this request in the server's log; a client's own is kept.",

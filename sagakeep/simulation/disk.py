@@ -1,13 +1,22 @@
 """A disk in memory that knows what is durable, so that a power cut can be played.
 
-A test holds it to the real one. Data that was not synced may survive a cut in any subset of its
-sectors, a name that was not synced may or may not: `cut_power` chooses with the random generator it
-is given, `None` drops all that may be lost.
+A test holds it to the real one. Data that was not synced may survive a cut in any subset of its sectors, or up
+to any byte; a name that was not synced may or may not: `cut_power` chooses with the random generator it is
+given, `None` drops all that may be lost.
+
+After a failed fsync the page cache takes what it could not write for written: it can still be read, and no later
+fsync writes it (Rebello et al., "Can Applications Recover from fsync Failures?", 2020). So an inode has three
+contents:
+
+    data      what is read
+    clean     what the page cache takes for written; the same object as `synced` while no fsync has failed
+    synced    what the disk has
 """
 
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from random import Random
 
 from sagakeep.errors import JournalLocked
@@ -16,25 +25,77 @@ SECTOR = 512
 
 
 class Inode:
+    """The content of a file, whatever its names are."""
+
     def __init__(self) -> None:
         self.data = bytearray()
-        self.synced = b""
+        self.clean = self.synced = b""
+
+    def sync(self) -> None:
+        """Write what is dirty."""
+        new = bytes(self.data)
+        if self.clean is self.synced:
+            self.clean = self.synced = new
+        else:
+            self.synced, self.clean = self._written(new, lambda: True), new
+
+    def fail_sync(self, random: Random) -> None:
+        """Write some of what is dirty, and take all of it for written."""
+        new = bytes(self.data)
+        self.synced, self.clean = self._written(new, lambda: random.random() < 0.5), new
+
+    def sync_in_part(self, random: Random) -> None:
+        """Write some of what is dirty; the rest stays dirty."""
+        if self.clean is self.synced:
+            self.clean = self.synced = self._written(
+                bytes(self.data), lambda: random.random() < 0.5
+            )
 
     def after_cut(self, random: Random | None) -> bytes:
-        if random is None or self.data == self.synced:
+        """What the disk may have when the power is gone."""
+        if random is None or self.data == self.clean:
             return self.synced
-        size = random.choice((len(self.synced), len(self.data)))
-        old, new = self.synced.ljust(size, b"\0")[:size], bytes(self.data).ljust(size, b"\0")[:size]
-        keep = random.choice((0.0, 0.5, 1.0))
+        new = bytes(self.data)
+        match random.choice(("none", "size", "all", "sectors", "prefix")):
+            case "none":
+                return self.synced
+            case "size":
+                return self.synced[: len(new)].ljust(len(new), b"\0")
+            case "all":
+                return self._written(new, lambda: True)
+            case "sectors":
+                return self._written(new, lambda: random.random() < 0.5)
+            case _:
+                return self._torn(new, random)
+
+    def _written(self, new: bytes, reaches: Callable[[], bool]) -> bytes:
+        """The disk's content when, of each dirty sector, `reaches` says whether it is written."""
+        size = len(new)
+        old, clean = self.synced[:size].ljust(size, b"\0"), self.clean[:size].ljust(size, b"\0")
         pieces = []
         for at in range(0, size, SECTOR):
-            source = new if random.random() < keep else old
-            pieces.append(source[at : at + SECTOR])
+            end = at + SECTOR
+            is_written = new[at:end] != clean[at:end] and reaches()
+            pieces.append(new[at:end] if is_written else old[at:end])
         return b"".join(pieces)
+
+    def _torn(self, new: bytes, random: Random) -> bytes:
+        """What is dirty is written up to a byte."""
+        whole = self._written(new, lambda: True)
+        old = self.synced[: len(whole)].ljust(len(whole), b"\0")
+        dirty = [
+            at
+            for at in range(0, len(whole), SECTOR)
+            if whole[at : at + SECTOR] != old[at : at + SECTOR]
+        ]
+        if not dirty:
+            return whole
+        byte = random.randrange(dirty[0], min(dirty[-1] + SECTOR, len(whole)) + 1)
+        return whole[:byte] + old[byte:]
 
 
 class MemoryDisk:
-    """Implements `Disk`; `copy` gives an independent one with the same content."""
+    """Implements `Disk`; `copy` gives an independent one with the same durable content."""
 
     def __init__(self) -> None:
         self.names: dict[str, Inode] = {}
@@ -44,7 +105,8 @@ class MemoryDisk:
     def put(self, path: str, data: bytes) -> None:
         """Place a durable file."""
         inode = Inode()
-        inode.data, inode.synced = bytearray(data), data
+        inode.data = bytearray(data)
+        inode.clean = inode.synced = data
         self.names[path] = self.synced_names[path] = inode
 
     def get(self, path: str) -> bytes:
@@ -63,7 +125,7 @@ class MemoryDisk:
         """Return the disk as the next start of the machine could find it."""
         twin = MemoryDisk()
         names = dict(self.synced_names)
-        for path in {*self.names, *self.synced_names}:
+        for path in sorted({*self.names, *self.synced_names}):
             if random is not None and random.random() < 0.5:
                 names.pop(path, None)
                 if path in self.names:
@@ -71,6 +133,10 @@ class MemoryDisk:
         for path, inode in names.items():
             twin.put(path, inode.after_cut(random))
         return twin
+
+    def kill(self) -> None:
+        """End the process: what it wrote can be read, what it did not sync can still be lost."""
+        self.locked.clear()
 
     def open(self, path: str, *, create: bool = False) -> MemoryFile:
         if create:
@@ -134,10 +200,10 @@ class MemoryFile:
         return bytes(self.inode.data[offset : offset + size])
 
     def fdatasync(self) -> None:
-        self.inode.synced = bytes(self.inode.data)
+        self.inode.sync()
 
     def fsync(self) -> None:
-        self.inode.synced = bytes(self.inode.data)
+        self.inode.sync()
 
     def allocate(self, size: int) -> None:
         self.inode.data.extend(bytes(max(0, size - len(self.inode.data))))
