@@ -66,10 +66,11 @@ def _run(server: Server, directory: Path, arguments: list[str], seed: int) -> di
         "SCHEMATHESIS_HOOKS": "fuzz.contract_hooks",
         "FUZZ_COUNTS": str(counts),
         "FUZZ_SEED": str(seed),
+        "PYTHONPATH": str(ROOT),  # it leaves files where it runs, which is elsewhere
     }
     command = [sys.executable, "-m", "schemathesis.cli", *arguments]
     done = subprocess.run(
-        command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=RUN_S_MAX
+        command, cwd=directory, env=environ, capture_output=True, text=True, timeout=RUN_S_MAX
     )
     if done.returncode != 0:
         server.check_alive()
