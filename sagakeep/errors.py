@@ -140,12 +140,17 @@ class JournalLocked(JournalError):
 
 
 class JournalCorrupt(JournalError):
-    """Bytes that were once durable are wrong; the start is refused with the file, offset and reason."""
+    """Bytes that were once durable are wrong; the start is refused with the file, offset and reason.
 
-    def __init__(self, file: str, offset: int, reason: str) -> None:
+    `record` is where in the frame's body the record begins that does not follow from the ones before; None when
+    it is not about a record, but about bytes.
+    """
+
+    def __init__(self, file: str, offset: int, reason: str, record: int | None = None) -> None:
         self.file = file
         self.offset = offset
         self.reason = reason
+        self.record = record
         super().__init__(f"{file}: offset {offset}: {reason}")
 
 

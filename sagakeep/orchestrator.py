@@ -27,7 +27,12 @@ from sagakeep.definition import SagaDefinition
 from sagakeep.errors import SagakeepError, SagaNotFound, Unavailable
 from sagakeep.events import Record
 from sagakeep.messages import Compensate, Create, Delete, Message, Retry, Started
-from sagakeep.runtime.journal_files import JournalStatistics, OpenedJournal, open_journal
+from sagakeep.runtime.journal_files import (
+    JournalStatistics,
+    OpenedJournal,
+    RecoveryReport,
+    open_journal,
+)
 from sagakeep.runtime.mailbox import FailureOnly, Reply
 from sagakeep.state import MOVING, SagaState
 
@@ -292,6 +297,18 @@ def _open_journal(directory: str, ports: Ports) -> OpenedJournal:
     )
 
 
+def _log_report(report: RecoveryReport) -> None:
+    """Tell what the start found at the end of the journal and beside it."""
+    for note in report.notes:
+        _log.warning("%s", note)
+    if report.cut_bytes:
+        _log.warning(
+            "%d bytes were cut from the journal's end and kept in %s",
+            report.cut_bytes,
+            report.quarantined,
+        )
+
+
 async def _saga_or_error(reply: Reply | SagakeepError) -> SagaState | SagakeepError:
     if isinstance(reply, SagakeepError):
         return reply
@@ -322,6 +339,7 @@ async def opening_orchestrator(
     """As `open_orchestrator`, but the block is entered while recovery still runs."""
     ports = ports or Ports()
     opened = await ports.run_blocking(_open_journal, directory, ports)
+    _log_report(opened.report)
     engine = Engine(opened, directory, services, ports)
     try:
         async with trio.open_nursery() as nursery:

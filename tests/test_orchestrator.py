@@ -540,3 +540,26 @@ def test_a_random_life_is_at_any_time_the_fold_of_its_journal(
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
         run_the_same_way(random_life, Path(directory), script, definitions, moves)
+
+
+async def test_what_a_start_cut_off_or_left_alone_is_logged(
+    tmp_path: Path, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = LeanDisk()
+    async with keeping(tmp_path, disk) as sagas:
+        await begin_and_wait(sagas)
+    wal = f"{tmp_path}/wal"
+    path = f"{wal}/{disk.list(wal)[0]}"
+    data = disk.get(path)
+    disk.put(path, data[:-20])
+    disk.put(f"{wal}/notes.txt", b"mine")
+    with caplog.at_level(logging.WARNING):
+        async with keeping(tmp_path, disk):
+            pass
+    told = [record.getMessage() for record in caplog.records]
+    assert f"{wal}/notes.txt is no file of the journal and was ignored" in told
+    assert [line for line in told if "torn: the header of the frame never arrived" in line]
+    kept = [line for line in told if "bytes were cut from the journal's end and kept in" in line]
+    assert len(kept) == 1
+    assert kept[0].startswith("25 "), "those before the last zeros"
+    assert kept[0].rpartition(" ")[2] in disk.paths()
