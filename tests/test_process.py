@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from fuzz.server import ENVIRON, ROOT
 
 from sagakeep.process import (
     CONNECTIONS_MIN,
@@ -81,10 +82,9 @@ def test_clients_cannot_take_the_descriptors_of_the_journal(tmp_path: Path) -> N
     limited = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 192));"
     limited += "os.execv(sys.executable, [sys.executable, '-m', 'sagakeep', *sys.argv[1:]])"
     command = [sys.executable, "-c", limited, "serve", "--config", str(config)]
-    root = Path(__file__).parent.parent
     clients = ExitStack()
     with subprocess.Popen(
-        command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command, cwd=ROOT, env=ENVIRON, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as server:
         try:
             assert server.stdout

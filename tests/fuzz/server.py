@@ -17,7 +17,9 @@ from typing import Final
 from fuzz.service import SERVICES
 from sagakeep.http.auth import Role, new_key
 
-ROOT: Final = Path(__file__).parent.parent
+ROOT: Final = Path(__file__).parent.parent.parent
+PLACES: Final = (str(ROOT / "tests"), str(ROOT))  # where Python finds this package and the product
+ENVIRON: Final = {**os.environ, "PYTHONPATH": os.pathsep.join(PLACES)}
 START_S_MAX: Final = 60.0
 REST_S_MAX: Final = (
     45.0  # until all connections of clients that have gone are closed: two pings of a stream
@@ -113,7 +115,7 @@ def running_server(
     log = directory / "log"
     command = [sys.executable, "-m", "sagakeep", "serve", "--config", str(config)]
     with open(directory / "out", "wb") as out, log.open("wb") as errors:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=errors)
+        process = subprocess.Popen(command, cwd=ROOT, env=ENVIRON, stdout=out, stderr=errors)
     try:
         yield Server(directory, key, process, log)
     finally:
