@@ -79,10 +79,12 @@ CAMPAIGNS = {
         "tests/corruption/__main__.py",
     ),
     "fuzz-raw": Campaign(
-        1_000_000, "-m fuzz raw --requests {count} --seed {seed} --json", "fuzz/raw.py"
+        1_000_000, "-m fuzz raw --requests {count} --seed {seed} --json", "tests/fuzz/raw.py"
     ),
     "fuzz-contract": Campaign(
-        1_000_000, "-m fuzz contract --requests {count} --seed {seed} --json", "fuzz/contract.py"
+        1_000_000,
+        "-m fuzz contract --requests {count} --seed {seed} --json",
+        "tests/fuzz/contract.py",
     ),
 }
 
