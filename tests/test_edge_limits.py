@@ -8,9 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 import trio
-from http_client import Client, Reply
-
 from fuzz.server import Server, running_server
+from http_client import Client, Reply
 
 BODY_S_MAX = 1.5
 LIMITS = {
