@@ -52,8 +52,6 @@ class Counters:
         before, state = note.before, note.state
         self.latest_utc_s = state.updated_at_utc_s
         after = None if state.deleted else state.status
-        if before is after:
-            return
         if before is not None:
             self.by_status[before] -= 1
             if before is SagaStatus.COMPLETED:
@@ -111,7 +109,8 @@ class Committed:
             self.live.pop(saga_id, None)
         else:
             self.live[saga_id] = (state, position)
-        self.counters.note(note)
+        if note.before is not state.status or state.deleted:
+            self.counters.note(note)
         self._feed.note(state, position)
         if saga_id in self._watchers:
             for watcher in tuple(self._watchers[saga_id]):
