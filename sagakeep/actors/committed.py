@@ -50,7 +50,6 @@ class Counters:
 
     def note(self, note: Note) -> None:
         before, state = note.before, note.state
-        self.latest_utc_s = state.updated_at_utc_s
         after = None if state.deleted else state.status
         if before is not None:
             self.by_status[before] -= 1
@@ -109,6 +108,7 @@ class Committed:
             self.live.pop(saga_id, None)
         else:
             self.live[saga_id] = (state, position)
+        self.counters.latest_utc_s = state.updated_at_utc_s
         if note.before is not state.status or state.deleted:
             self.counters.note(note)
         self._feed.note(state, position)
