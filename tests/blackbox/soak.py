@@ -75,7 +75,7 @@ CAMPAIGNS = {
     ),
     "corruption": Campaign(
         1_000_000,
-        "-m tests.corruption --seed {seed} --stride {stride} --json",
+        "-m corruption --seed {seed} --stride {stride} --json",
         "tests/corruption/__main__.py",
     ),
     "fuzz-raw": Campaign(
