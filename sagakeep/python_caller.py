@@ -49,10 +49,10 @@ class PythonCaller:
             return AttemptResult(Outcome.NOT_DONE, error=_text(error), retry_after_s=wish_s)
         except ReplyBroken as error:
             return AttemptResult(Outcome.UNKNOWN, error=error_text(str(error)))
-        except (Exception, *_ENDS) as error:  # the service's bug is an outcome
-            _log.exception("service %s: %s", call.service, call.action)
-            text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            return AttemptResult(Outcome.UNKNOWN, error=error_text(text))
+        except Exception as error:  # the service's bug is an outcome
+            return _bug(call, error)
+        except _ENDS as error:
+            return _bug(call, error)
 
     async def aclose(self) -> None:
         """Close the service, if it has an `aclose`."""
@@ -82,6 +82,12 @@ class PythonCaller:
 def _is_async(method: Callable[..., object]) -> bool:
     called = getattr(type(method), "__call__", None)  # noqa: B004 - of an object with async __call__
     return inspect.iscoroutinefunction(method) or inspect.iscoroutinefunction(called)
+
+
+def _bug(call: Call, error: BaseException) -> AttemptResult:
+    _log.exception("service %s: %s", call.service, call.action, exc_info=error)
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return AttemptResult(Outcome.UNKNOWN, error=error_text(text))
 
 
 def _text(error: Exception) -> str:
