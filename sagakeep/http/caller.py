@@ -33,6 +33,7 @@ closes its connection.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -151,8 +152,7 @@ class HttpCaller:
             headers.append(("saga-step-outcome", call.outcome.value))
         if call.phase != "action" and call.action_key:
             headers.append(("saga-action-key", call.action_key))
-        if call.traceparent:
-            headers.append(("traceparent", call.traceparent))
+        headers.append(("traceparent", call.traceparent or _traceparent_of(call)))
         url = f"{self._url}/{quote(call.action, safe='')}"
         return Request("POST", url, Headers(headers), _encode(call.payload))
 
@@ -167,6 +167,16 @@ class HttpCaller:
             return AttemptResult(Outcome.DONE, parse_reply(body) if body else None)
         except ReplyBroken as error:
             return _failed(_UNKNOWN, f"HTTP {status}: {error}")
+
+
+def _traceparent_of(call: Call) -> str:
+    """Make a W3C trace context where the client gave none: a trace for each saga, a span for each attempt.
+
+    A function of the call, so that it is the same after a restart; sampled, for the services decide.
+    """
+    trace = hashlib.blake2b(call.saga_id.encode(), digest_size=16).hexdigest()
+    span = f"{call.idempotency_key}/{call.phase}/{call.attempt}".encode()
+    return f"00-{trace}-{hashlib.blake2b(span, digest_size=8).hexdigest()}-01"
 
 
 def _rule(status: int, has_retry_after: bool) -> StatusRule:
