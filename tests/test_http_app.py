@@ -236,8 +236,10 @@ async def test_a_batch_beyond_its_limit_is_refused(api: AsgiClient) -> None:
     await refused(api, 422, "POST", "/api/sagas/batch", body, headers=headers)
 
 
-async def test_a_batch_that_is_no_array_is_malformed(api: AsgiClient) -> None:
-    await refused(api, 400, "POST", "/api/sagas/batch", json={})
+async def test_a_batch_is_an_array_of_json_in_json(api: AsgiClient) -> None:
+    await refused(api, 422, "POST", "/api/sagas/batch", json={})
+    headers = {"Content-Type": "application/json"}
+    await refused(api, 400, "POST", "/api/sagas/batch", b"[", headers=headers)
     await refused(api, 415, "POST", "/api/sagas/batch", b"[]")
 
 
