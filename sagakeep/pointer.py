@@ -8,7 +8,8 @@ from typing import Final
 from sagakeep import limits
 
 TOKEN_CHARS_MAX: Final = limits.TAG_CHARS_MAX  # of one key in a fault's pointer; the rest is cut
-_POINTER: Final = re.compile(r"(?:/(?:[^/~]|~[01])*)*")
+POINTER_PATTERN: Final = r"(?:/(?:[^/~]|~[01])*)*"
+_POINTER: Final = re.compile(POINTER_PATTERN)
 
 
 def tokens_of(pointer: str) -> tuple[str, ...] | None:

@@ -68,12 +68,18 @@ def test_a_body_may_be_wrong_in_every_way() -> None:
 def test_the_definition_is_published_with_its_bounds() -> None:
     schema = {"$ref": "#/components/schemas/SagaDefinition", **DOCUMENT}
     jsonschema.validate(saga(tags={"k": "v"}), schema)
+    jsonschema.validate(saga(step("a", sensitive=["/a~1b/0", ""]), id="statistics"), schema)
     for wrong in (
         saga(colour="red"),
         saga(step("a", timeout=0)),
         saga(step("a", maxRetries=101)),
         saga(step("-")),
         {"name": "order", "steps": []},
+        saga(id=""),
+        saga(id="stats"),
+        saga(step("a", sensitive=["card"])),
+        saga(step("a", sensitive=["/card~2"])),
+        saga(step("a"), step("b", dependsOn=["a", "a"])),
     ):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(wrong, schema)
