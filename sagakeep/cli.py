@@ -146,25 +146,66 @@ def _announce(line: str) -> None:
 
 @main.command()
 @click.argument("directory", type=_DIRECTORY)
-def verify(directory: str) -> None:
-    """Check every frame, record and saga of the journal in DIRECTORY."""
-    from sagakeep.audit import Audit
-    from sagakeep.runtime.disk import LocalDisk
+@_JSON
+@click.pass_context
+def verify(context: click.Context, directory: str, as_json: bool) -> None:
+    """Check every frame, record and saga of the journal in DIRECTORY.
 
-    audit = Audit(LocalDisk(), directory)
-    for _ in audit:
-        pass
-    summary = audit.summary()
-    for note in summary.notes:
-        click.echo(f"note: {note}", err=True)
-    by_status = ", ".join(f"{count} {status}" for status, count in sorted(summary.sagas.items()))
-    click.echo(
-        f"{directory}: {summary.segments} segments, {summary.frames} frames,"
-        f" {summary.records} records, {summary.events} events: all good"
-    )
-    click.echo(f"sagas: {by_status or 'none'}; {summary.deleted} deleted")
-    if summary.torn_bytes:
-        click.echo(f"{summary.torn_bytes} bytes at the end were never finished, which is normal")
+    The directory may be in use. Exits with 1, and says where and what to do, when something is wrong.
+    """
+    from sagakeep.verify_listing import list_verification
+
+    context.exit(0 if list_verification(directory, as_json=as_json) else 1)
+
+
+@main.command()
+@click.argument("directory", type=_DIRECTORY)
+@click.option(
+    "--truncate-after",
+    "position",
+    type=click.IntRange(min=0),
+    metavar="POSITION",
+    help="Let the journal end at POSITION, which `verify` tells.",
+)
+@click.option(
+    "--quarantine-saga",
+    "saga_ids",
+    multiple=True,
+    metavar="ID",
+    help="Take all records of this saga out; may be given more than once.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be done and lost; the default.")
+@click.option("--yes", is_flag=True, help="Do it.")
+@_JSON
+@click.pass_context
+def repair(
+    context: click.Context,
+    directory: str,
+    position: int | None,
+    saga_ids: tuple[str, ...],
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Give up what is damaged in the journal in DIRECTORY, so that the rest can be used.
+
+    Without --yes it changes nothing and says what would be lost. Without an option it sets snapshots aside that
+    are damaged or contradict the journal, by which nothing is lost. The original bytes are kept in
+    DIRECTORY/quarantine. No server may run on the directory.
+    """
+    from sagakeep.repair import NoBoundary
+    from sagakeep.repair_listing import repair_directory
+
+    if dry_run and yes:
+        raise click.UsageError("--dry-run and --yes exclude each other")
+    if position is not None and saga_ids:
+        raise click.UsageError("--truncate-after and --quarantine-saga exclude each other")
+    wanted = frozenset(saga_ids)
+    try:
+        good = repair_directory(directory, position, wanted, yes=yes, as_json=as_json)
+    except NoBoundary as error:
+        raise click.BadParameter(str(error), param_hint="--truncate-after") from None
+    context.exit(0 if good else 1)
 
 
 @main.command()

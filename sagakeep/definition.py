@@ -19,7 +19,6 @@ import msgspec
 from msgspec import Meta, field
 
 from sagakeep import limits
-from sagakeep.pointer import POINTER_PATTERN
 
 _NAME: Final = {"pattern": limits.NAME_PATTERN}
 _OPTIONAL_NAME: Final = {"pattern": rf"^$|{limits.NAME_PATTERN}"}
@@ -32,10 +31,10 @@ _TAGS: Final = {
 }
 
 Name = Annotated[str, Meta(extra_json_schema=_NAME)]
-OptionalName = Annotated[str, Meta(extra_json_schema=_OPTIONAL_NAME)]
-ChosenId = Annotated[
+SagaId = Annotated[
     str, Meta(extra_json_schema={**_NAME, "not": {"enum": sorted(limits.RESERVED_IDS)}})
 ]
+OptionalName = Annotated[str, Meta(extra_json_schema=_OPTIONAL_NAME)]
 Seconds = Annotated[float, Meta(extra_json_schema=_SECONDS)]
 Retries = Annotated[int, Meta(extra_json_schema=_RETRIES)]
 Multiplier = Annotated[float, Meta(extra_json_schema=_MULTIPLIER)]
@@ -52,16 +51,11 @@ Dependencies = Annotated[
         extra_json_schema={"uniqueItems": True},
     ),
 ]
-Pointer = Annotated[str, Meta(extra_json_schema={"pattern": rf"^{POINTER_PATTERN}$"})]
+Pointer = Annotated[str, Meta(extra_json_schema={"pattern": "^(/([^~/]|~[01])*)*$"})]
 Pointers = Annotated[
     tuple[Pointer, ...],
     Meta(description="JSON Pointers (RFC 6901) to values that are never shown nor logged."),
 ]
-
-
-def _no_id() -> str:
-    """Stand for an absent `id`; a plain "" would be published as a default that may be posted."""
-    return ""
 
 
 def _none() -> tuple[str, ...]:
@@ -167,7 +161,7 @@ class SagaDefinition(
         tuple[Step, ...],
         Meta(extra_json_schema={"minItems": 1, "maxItems": limits.STEPS_MAX}),
     ]
-    id: ChosenId = field(default_factory=_no_id)
+    id: SagaId = field(default_factory=str)  # a plain "" would be published as its default
     timeout_s: Seconds = limits.SAGA_TIMEOUT_S
     retries_max: Retries = limits.RETRIES
     on_failure: OnFailure = OnFailure.COMPENSATE

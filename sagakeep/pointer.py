@@ -8,8 +8,7 @@ from typing import Final
 from sagakeep import limits
 
 TOKEN_CHARS_MAX: Final = limits.TAG_CHARS_MAX  # of one key in a fault's pointer; the rest is cut
-POINTER_PATTERN: Final = r"(?:/(?:[^/~]|~[01])*)*"
-_POINTER: Final = re.compile(POINTER_PATTERN)
+_POINTER: Final = re.compile(r"(?:/(?:[^/~]|~[01])*)*")
 
 
 def tokens_of(pointer: str) -> tuple[str, ...] | None:

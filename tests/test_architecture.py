@@ -32,11 +32,14 @@ LAYERS = {
     "participant": "participant participant.*",
     "demo": "demo demo_barrier demo_ledger",
     "settings": "config environ settings setting_rules logs",
-    "offline": "audit event_listing finding_listing",
+    "offline": """
+        audit event_listing finding_listing verify_listing repair_listing diagnosis repair mending loss
+        salvage overlay
+        """,
     "grade": "grade.*",
     "simulation": "simulation.*",
     "proof": "proof.* proof_command proof_listing",
-    "top": "sagakeep __main__ cli complaint serve services",
+    "top": "sagakeep __main__ cli complaint process serve services",
 }
 
 # What else each layer may import, beside itself.
@@ -64,7 +67,7 @@ BELOW = {
 RESERVED = {
     "msgpack": {"codec"},
     "hypercorn": {"http.server"},
-    "h11": {"http.server"},
+    "h11": {"http.server", "http.strict_head"},
     "pyqwest": {"http.caller"},
     "starlette": {"http.", "serve"},
     "anyio": {"http."},
@@ -77,7 +80,10 @@ RESERVED = {
         "demo_ledger",
         "participant.store",
     },
-    "click": {"cli", "event_listing", "finding_listing", "proof_command", "proof_listing"},
+    "click": {
+        *("cli", "event_listing", "finding_listing", "verify_listing", "repair_listing"),
+        *("proof_command", "proof_listing"),
+    },
     "rich": {"event_listing", "proof_listing", "grade.paper"},
     "prometheus_client": {"actors.numbers"},
     "fcntl": {"runtime.disk"},

@@ -129,6 +129,15 @@ async def test_a_ledger_tells_a_wrong_answer_from_a_wrong_effect(fault):
     assert report.grade == WITH_LEDGER[fault]
 
 
+async def test_a_ledger_that_does_not_count_undos_says_nothing_of_them():
+    class Short(ByHand):
+        def counts(self):
+            return self.actions
+
+    report = await grade(Short("undo-forgets"))
+    assert (report.grade, failed(report)) == ("F", {"undo-again"})
+
+
 async def test_an_undo_that_is_blind_is_found_by_the_ledger():
     report = await grade(ByHand("undo-blindly"))
     assert report.grade == "F"

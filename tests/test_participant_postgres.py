@@ -177,3 +177,27 @@ def _wait_blocked(watch, pid):
         if found == ("Lock",):
             return
     pytest.fail("nobody waits")
+
+
+def test_a_stricter_isolation_fails_instead_of_doubling(connect):
+    """The second one saw the world before the first one's end, so it cannot go on; the next request can."""
+    first, second, watch = connect(), connect(), connect(autocommit=True)
+    for db in (first, second):
+        db.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    inside, go_on = threading.Event(), threading.Event()
+
+    def work():
+        inside.set()
+        assert go_on.wait(30)
+
+    with ThreadPoolExecutor(2) as threads:
+        running = threads.submit(call, first, ACTION, work, {"id": 1})
+        assert inside.wait(30)
+        waiting = threads.submit(call, second, ACTION)
+        _wait_blocked(watch, second.info.backend_pid)
+        go_on.set()
+        assert running.result(30) == (200, {"id": 1})
+        with pytest.raises(psycopg.errors.SerializationFailure):
+            waiting.result(30)
+    assert call(second, ACTION) == (200, {"id": 1})
+    assert ledger(watch) == ["s/pay/action/1"]

@@ -207,6 +207,19 @@ async def test_a_service_that_wants_to_end_the_program_ends_its_attempt_only(err
         assert result.error.startswith(type(error).__name__)
 
 
+@pytest.mark.parametrize("error", [ServiceRefused, ServiceUnavailable, ValueError])
+async def test_an_error_of_a_sensitive_step_is_told_without_its_values(
+    error: type[Exception], caplog: pytest.LogCaptureFixture
+):
+    call = msgspec.structs.replace(CALL, payload={"card": "4929-1111"}, sensitive=("/card",))
+    result = await PythonCaller(Shop(error("card 4929-1111 is declined"))).attempt(call)
+    assert result.error.endswith("card [redacted] is declined")
+    assert "4929" not in caplog.text
+    if error is ValueError:
+        assert "raised ValueError" in caplog.text
+        assert "in charge" in caplog.text
+
+
 async def test_an_error_is_cut_at_its_limit():
     result = await attempt(ServiceRefused("x" * 5000))
     assert len(result.error) == limits.ERROR_CHARS_MAX

@@ -108,7 +108,7 @@ class Engine:
         Raises JournalBroken when the disk fails, JournalCorrupt when a record does not follow from others.
         """
         async with trio.open_nursery() as outer:
-            self.read_model.open(self.files.uuid, journal_end=self.files.position)
+            self.read_model.open(self.files.uuid, journal_end=self.files.end_found)
             await outer.start(self.read_model.run)
             outer.start_soon(self.timers.run)
             outer.start_soon(self.snapshots.run)
@@ -172,8 +172,7 @@ class Engine:
             self._ports.stopwatch,
         )
         live = list(self.committed.live.values())
-        latest_utc_s = max((state.updated_at_utc_s for state, _ in live), default=0.0)
-        self.clock.advance_to(latest_utc_s)
+        self.clock.advance_to(self.committed.counters.latest_utc_s)
         for gateway in self.gateways.values():
             gateway.hold_back()
         for count, (state, position) in enumerate(live):

@@ -27,7 +27,7 @@ async def _repeat(trial: Trial) -> None:
     again = [await trial.action() for _ in range(2)]
     await trial.expect_effects((1, 0))
     for result in again:
-        expect_same(result, first, "the action again", trial.if_counted(Severity.MAJOR))
+        expect_same(result, first, "the action again", trial.if_actions_counted(Severity.MAJOR))
 
 
 async def _repeat_at_once(trial: Trial) -> None:
@@ -48,7 +48,7 @@ def _expect_one_of_many(result: AttemptResult, last: AttemptResult, trial: Trial
         text = f"{text_of(result)}; where another is at work it is 409 with Retry-After, never a no"
         raise Misbehaved(text, Severity.MAJOR)
     if result.outcome is Outcome.DONE:
-        expect_same(result, last, "one of those at once", trial.if_counted(Severity.MAJOR))
+        expect_same(result, last, "one of those at once", trial.if_actions_counted(Severity.MAJOR))
 
 
 async def _other_body(trial: Trial) -> None:

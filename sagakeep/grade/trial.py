@@ -55,13 +55,17 @@ class Trial:
         self._sagas += 1
         self.saga_id = f"{self._name}.{self._sagas}"
 
-    def if_counted(self, severity: Severity) -> Severity | None:
-        """The severity of a wrong answer where the ledger shows that no effect is wrong; else the check's."""
+    def if_actions_counted(self, severity: Severity) -> Severity | None:
+        """The severity of a wrong answer where a ledger shows that no effect is wrong; else the check's."""
         return severity if self._ledger is not None else None
 
-    async def action(self, number: int = 1, *, payload: object = msgspec.UNSET) -> AttemptResult:
+    def if_undos_counted(self, severity: Severity) -> Severity | None:
+        """The same, of an undo: not every ledger counts those."""
+        return severity if self._ledger is not None and self._before.undos is not None else None
+
+    async def action(self, number: int = 1) -> AttemptResult:
         """Send the action, the `number`-th effect that is intended."""
-        call = self._call("action", number, payload)
+        call = self._call("action", number)
         self._to_undo.add(call.idempotency_key)
         return await self._settled(call, "action" if number == 1 else f"action {number}")
 
@@ -140,9 +144,9 @@ class Trial:
     def _key(self, phase: str, number: int) -> str:
         return f"{self.saga_id}/{STEP}/{phase}/{number}"
 
-    def _call(self, phase: Phase, number: int, payload: object = msgspec.UNSET) -> Call:
+    def _call(self, phase: Phase, number: int) -> Call:
         kind = "compensation" if phase == "compensation" else "action"
-        name, own_payload = self.subject.target(phase)
+        name, payload = self.subject.target(phase)
         return Call(
             saga_id=self.saga_id,
             saga_name="grade",
@@ -152,7 +156,7 @@ class Trial:
             phase=phase,
             attempt=1,
             idempotency_key=self._key(kind, number),
-            payload=own_payload if payload is msgspec.UNSET else payload,
+            payload=payload,
             timeout_s=self.subject.timeout_s,
             action_key=self._key("action", number),
         )

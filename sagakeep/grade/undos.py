@@ -28,7 +28,7 @@ async def _undo_again(trial: Trial) -> None:
     need_done(first, "its undo")
     again = await trial.undo()
     await trial.expect_effects((1, 1))
-    expect_same(again, first, "the undo again", trial.if_counted(Severity.MINOR))
+    expect_same(again, first, "the undo again", trial.if_undos_counted(Severity.MINOR))
 
 
 async def _second_undo(trial: Trial) -> None:
