@@ -31,7 +31,7 @@ from sagakeep.errors import MoveRefused, SagaNotFound, UnknownStep
 from sagakeep.messages import Compensate, Message, Wake
 from sagakeep.orchestrator import opening_orchestrator
 from sagakeep.runtime.blocking import in_turn
-from sagakeep.service import AttemptResult, Call, Outcome
+from sagakeep.service import AttemptResult, Call, Outcome, ServiceUnavailable
 from sagakeep.state import SagaStatus
 
 
@@ -387,6 +387,33 @@ async def test_a_probe_that_knows_nothing_is_asked_again_in_its_time(
 
 
 # Repeated attempts
+
+
+class Late:
+    """Its work is never answered for; what became of it can be asked once the saga's time has passed."""
+
+    def __init__(self) -> None:
+        self.asked_at_s: list[float] = []
+
+    async def do(self, call: Call) -> object:
+        raise RuntimeError("the connection broke")
+
+    async def ask(self, call: Call) -> object:
+        self.asked_at_s.append(trio.current_time())
+        if len(self.asked_at_s) == 1:
+            raise ServiceUnavailable("busy", retry_after_s=30)
+        return {"outcome": "not_done"}
+
+
+async def test_a_probe_that_waits_is_made_though_the_deadline_comes_before_it(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    late = Late()
+    async with keeping(tmp_path, services={"shop": late}) as sagas:
+        a = step("a", inDoubt="probe", probe="ask", maxRetries=1)
+        saga = await begin_and_wait(sagas, a, timeout=5, onFailure="hold")
+    assert saga.status is SagaStatus.FAILED
+    assert len(late.asked_at_s) == 2
 
 
 async def test_a_refusal_of_a_repeated_attempt_leaves_the_call_in_doubt(

@@ -80,6 +80,7 @@ class SagaActor:
         "_position",
         "_timer",
         "_wakes_at_utc_s",
+        "_woken_utc_s",
         "_world",
         "mailbox",
         "saga_id",
@@ -109,6 +110,7 @@ class SagaActor:
         self._jobs: dict[RunCall, Job] = {}
         self._timer: Timer | None = None
         self._wakes_at_utc_s = 0.0
+        self._woken_utc_s = 0.0
 
     # Life
 
@@ -130,6 +132,7 @@ class SagaActor:
         self.state, self._position = state, position
         self._is_taking_up = True
         self._is_resting = False
+        self._woken_utc_s = 0.0  # the wake may have gone down with the turn
         self.mailbox.tell_control(Restarted(error))
 
     def hold(self, state: SagaState, position: Position, error: str) -> None:
@@ -248,7 +251,8 @@ class SagaActor:
         wakes_at_utc_s = 0.0
         for effect in effects:
             if isinstance(effect, WaitUntil):
-                wakes_at_utc_s = _earlier(wakes_at_utc_s, effect.at_utc_s)
+                if effect.at_utc_s > self._woken_utc_s:
+                    wakes_at_utc_s = _earlier(wakes_at_utc_s, effect.at_utc_s)
             elif effect in self._jobs:
                 jobs[effect] = self._jobs.pop(effect)
             elif effect.not_before_utc_s and effect.not_before_utc_s > self._now():
@@ -275,8 +279,7 @@ class SagaActor:
         return job
 
     def _wake_at(self, at_utc_s: float) -> None:
-        """Be woken then, 0 for never. A time that has woken us once is not set again: what is due may have to
-        wait for attempts in flight, which end with a message of their own."""
+        """Be woken then, 0 for never."""
         if at_utc_s == self._wakes_at_utc_s:
             return
         if self._timer is not None:
@@ -288,7 +291,10 @@ class SagaActor:
             self._timer = self._world.timers.set_after(delay_s, self._wake)
 
     def _wake(self) -> None:
+        """What is due by a time that has woken us may have to wait for attempts in flight, which end with a
+        message of their own: so no such time is set again."""
         self._timer = None
+        self._woken_utc_s = self._wakes_at_utc_s
         self.mailbox.tell_control(WAKE)
 
 

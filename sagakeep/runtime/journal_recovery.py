@@ -2,9 +2,9 @@
 
 The order of work: read FORMAT and HEAD, match the segments, check every frame (`journal_check`,
 judged by `journal_tail`); remove what was only prepared; keep the bytes of a torn tail in
-quarantine; after an unclean stop write the last segment anew, because after a failed fsync the page cache may
-show bytes that the disk does not have. Only then is the next segment begun. Every step is durable
-before the next one, and all of it may be interrupted anywhere and repeated.
+quarantine; write the last segment anew, because after a failed fsync, or a kill before one, the page cache may
+show bytes that the disk does not have, the mark of a clean end among them. Only then is the next segment begun.
+Every step is durable before the next one, and all of it may be interrupted anywhere and repeated.
 """
 
 from __future__ import annotations
@@ -79,8 +79,7 @@ def _settle(
 ) -> RecoveryReport:
     """Make the last segment end, durably, where its last good frame does."""
     quarantined = _keep_aside(disk, paths, last)
-    if quarantined or not last.closed:
-        replace_file(disk, last.path, last.data[: last.end])
+    replace_file(disk, last.path, last.data[: last.end])
     return RecoveryReport(
         fresh=False,
         segments=len(layout.segments),

@@ -7,7 +7,7 @@ crash the newest is there, or an older one, or none: `crash` chooses.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from random import Random
@@ -22,7 +22,9 @@ PAGE_BYTES: Final = 512  # images are copied often, and their tables are small
 class MemoryRows:
     """What is on the disk in place of `index.sqlite`."""
 
-    def __init__(self) -> None:
+    def __init__(self, fails: Callable[[], bool] = lambda: False) -> None:
+        """`fails` says of each access whether it fails."""
+        self.fails = fails
         self.images: list[bytes] = []
         self._current: MemoryRowFile | None = None
 
@@ -77,7 +79,9 @@ class MemoryRowFile(RowFile):
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Keep an image of what was committed."""
+        """Fail when it is time to, or keep an image of what was committed."""
+        if self._kept.fails():
+            raise sqlite3.OperationalError("disk I/O error")
         yield
         if self._connection.total_changes != self._changes:
             self._changes = self._connection.total_changes

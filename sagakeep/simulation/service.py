@@ -38,12 +38,15 @@ class Behaviour(StrEnum):
 
 
 class Reaction(NamedTuple):
-    """A behaviour and its times, in seconds. `latency_s` is until the request arrives."""
+    """A behaviour and its times, in seconds. `latency_s` is until the request arrives, `reply_s` from there
+    until the answer is back."""
 
     behaviour: Behaviour = Behaviour.DONE
     latency_s: float = 0.0
+    reply_s: float = 0.0
     again_s: float = 0.0
     retry_after_s: float | None = None
+    answers_nonsense: bool = False  # what no journal can write: the saga's actor crashes
 
 
 Script = Callable[[Call], Reaction]
@@ -76,6 +79,8 @@ class SimulatedService:
         world.observer.called(call)
         reaction = self.script(call)
         result = await self._react(call, reaction)
+        if reaction.answers_nonsense:
+            result = AttemptResult(Outcome.DONE, object())
         process.reach("call", number, Moment.AFTER)
         world.trace.note(f"reply {number} {reaction.behaviour} {result.outcome}")
         world.observer.answered(call, result)
@@ -106,7 +111,7 @@ class SimulatedService:
                 return await self._deliver(call, reaction)
 
     async def _answer(self, result: AttemptResult, reaction: Reaction) -> AttemptResult:
-        await trio.sleep(reaction.latency_s)
+        await trio.sleep(reaction.latency_s + reaction.reply_s)
         return result
 
     async def _deliver(self, call: Call, reaction: Reaction) -> AttemptResult:
@@ -114,14 +119,11 @@ class SimulatedService:
         behaviour, late_s = reaction.behaviour, call.timeout_s + AFTER_TIMEOUT_S
         travels_s = late_s if behaviour is Behaviour.SLOW else reaction.latency_s
         result = await self._arrival(call, travels_s)
-        if behaviour is Behaviour.LOST:
-            return _RESET
-        if behaviour is Behaviour.LATE:
-            await trio.sleep(late_s)
         if behaviour is Behaviour.TWICE:
             at_s = self._world.now_s() + reaction.again_s
             self._world.agenda.set_at(at_s, lambda: self._receive(call))
-        return result
+        await trio.sleep(late_s if behaviour is Behaviour.LATE else reaction.reply_s)
+        return _RESET if behaviour is Behaviour.LOST else result
 
     async def _arrival(self, call: Call, travels_s: float) -> AttemptResult:
         """The answer to a request that arrives in a while, whoever still waits for it."""

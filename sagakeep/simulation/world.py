@@ -108,6 +108,7 @@ class World:
         self.shape = shape or Shape()
         self.observer: Observer = observer or Onlooker()
         self.services: dict[str, SimulatedService] = {}
+        self.effects: list[Entry] = []  # of all services, in order
         self.process = Process(self.trace)
         self.open_files = 0  # that the last process did not close
         self.lives = 0
@@ -141,6 +142,7 @@ class World:
 
     def _applied(self, entry: Entry) -> None:
         self.trace.note(f"effect {entry.phase} {entry.key}")
+        self.effects.append(entry)
         self.observer.applied(entry)
 
     def net(self, saga_id: str, step_id: str) -> int:
@@ -261,7 +263,7 @@ class World:
 
 
 class Blocking:
-    """The port `run_blocking`: makes a call on the loop, after a while, and answers after a while.
+    """The port `run_blocking`: makes a call on the loop, after a while, or answers after a while.
 
     As with a thread, a call that has begun is not given up, and one limiter lets one call in at a time.
     """
@@ -284,8 +286,10 @@ class Blocking:
             return call(*arguments)
         async with limiter or trio.CapacityLimiter(1):
             with trio.CancelScope(shield=True):
-                await trio.sleep(self._random.random() * self._latency_s_max)
+                latency_s = self._random.uniform(-1.0, 1.0) * self._latency_s_max
+                await trio.sleep(max(0.0, latency_s))
                 self._process.check()
                 result = call(*arguments)
-                await trio.sleep(self._random.random() * self._latency_s_max)
+                if latency_s < 0.0:
+                    await trio.sleep(-latency_s)
         return result

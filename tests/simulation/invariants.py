@@ -1,0 +1,523 @@
+"""What must hold in every world, at every moment. One function for each, named by its number.
+
+    I1   an acknowledged creation is there after any restart, and every answer was durable before it was given
+    I2   a service is called only for what was durably meant before, and is still outstanding
+    I3   each run of a saga ends once, and no saga is left moving
+    I4   of a completed saga every step was done, in order
+    I5   one Idempotency-Key for each intended effect, and a new one only when the old effect is not there
+    I6   with services that know their keys an effect counts once
+    I7   what is said to be undone is undone, after it was done, in reverse order
+    I8   what is not undone is known to be so
+    I9   statistics are those of the log
+    I10  histories have no gaps, only grow, and are the log's
+    I11  every record follows from those before (checked with each record, in `Judge.synced`)
+    I12  what is recovered is the fold of what is durable: all that was, and at most the frame in doubt
+    I13  one attempt of a step at a time, and no undo beside its action
+    I14  no action starts after the deadline, or while the saga turns back (the latter is I2 and I11)
+    I15  one saga for each client's Idempotency-Key
+    I16  reads do not go back in time, whoever reads
+    I17  a recovery that is repeated finds the same (`campaign.recover_twice`)
+    I18  a journal that is not damaged is not refused; one that is damaged is not silently accepted
+    I19  after a failed write or sync of the journal nothing is acknowledged, and the process ends
+    I20  nothing is left in a queue at rest
+    I21  no file and no lock is left open; tasks cannot be, for trio's run ends after them
+    I22  retries keep to their policy and to what the service asked for
+    I24  what is sensitive is in no reply and in no line of the log
+    I25  everything comes to rest in bounded time once there is no more trouble
+    I26  a finished saga is looked up as it ended (with I10: histories of all sagas are read at the end)
+    I27  every answer is a version of the saga, not older than any that was given before it was asked for;
+         a saga is one register with one order of writes, so that is linearizability
+
+Not checked, for there is nothing to check in the product as it is: I23 (no bytes are ever erased: deleted sagas
+stay in the journal) and the archive in I10 and I26 (finished sagas stay in the journal and have a row). The ramp
+of I22 is too wide for four sagas; `test_gateway` has it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sagakeep import events as e
+from sagakeep.actors.committed import Counters, Note
+from sagakeep.actors.saga_query import SagaQuery
+from sagakeep.definition import StepKind
+from sagakeep.effects import RunCall, idempotency_key, outstanding
+from sagakeep.errors import JournalCorrupt
+from sagakeep.events import Record
+from sagakeep.orchestrator import Orchestrator
+from sagakeep.saga_status import COMPENSATED, COMPENSATION_FAILED, COMPLETED, RUNNING
+from sagakeep.service import DONE, NOT_DONE, UNKNOWN, Call
+from sagakeep.simulation.ledger import Entry, Promise
+from sagakeep.simulation.process import DoesNotEnd
+from sagakeep.simulation.world import Ending, How
+from sagakeep.state import FINAL, MOVING, SagaState, is_done, pivot_is_done, scope_of
+from sagakeep.step_status import COMPENSATED as UNDONE
+from sagakeep.step_status import RETRYING
+from simulation.client import Answer, Asked, Client, Wish
+from simulation.configuration import CANARY
+
+if TYPE_CHECKING:
+    from simulation.judge import Judge
+
+SLACK_S = 1e-3
+
+
+# Answers
+
+
+def i01_what_is_answered_is_durable(judge: Judge, answer: Answer) -> None:
+    if answer.kind == "ok" and answer.sequence:
+        durable = judge.log.states.get(answer.saga_id)
+        judge.expect(
+            durable is not None and durable.sequence >= answer.sequence,
+            "I1",
+            lambda: f"{answer.saga_id} was shown at {answer.sequence}, which is not durable",
+        )
+
+
+def i01_what_was_acknowledged_is_there(judge: Judge) -> None:
+    for saga_id, sequence in judge.acknowledged.items():
+        state = judge.log.states.get(saga_id)
+        judge.expect(
+            state is not None and state.sequence >= sequence,
+            "I1",
+            lambda: (
+                f"{saga_id} was acknowledged at {sequence} and is {state and state.sequence} now"
+            ),
+        )
+    for saga_id in judge.deleted:
+        judge.expect(
+            judge.log.states[saga_id].deleted, "I1", lambda: f"{saga_id} was deleted and is back"
+        )
+
+
+def i15_one_saga_for_each_key(judge: Judge, client: Client, wish: Wish, answer: Answer) -> None:
+    key = client.plan.idempotency_key
+    if not key or wish.kind not in ("create", "again") or answer.kind != "ok":
+        return
+    known = judge.by_key.setdefault(key, answer.saga_id)
+    judge.expect(
+        known == answer.saga_id, "I15", lambda: f"{key!r} made {known} and {answer.saga_id}"
+    )
+    made = [one.id for one in judge.log.states.values() if one.idempotency_key == key]
+    judge.expect(made == [answer.saga_id], "I15", lambda: f"{key!r} made {made}")
+
+
+def i16_reads_do_not_go_back(judge: Judge, answer: Answer, asked: Asked) -> None:
+    if answer.kind == "ok" and answer.sequence:
+        floor = asked.sequences.get(answer.saga_id, 0)
+        judge.expect(
+            answer.sequence >= floor,
+            "I16",
+            lambda: f"{answer.saga_id} was shown at {answer.sequence}, after it was at {floor}",
+        )
+    if answer.kind == "gone":
+        state = judge.log.states.get(answer.saga_id)
+        judge.expect(
+            state is None or state.deleted,
+            "I16",
+            lambda: f"{answer.saga_id} is there and was not found",
+        )
+
+
+def i27_every_answer_is_a_version(judge: Judge, answer: Answer, asked: Asked) -> None:
+    judge.expect(
+        not answer.kind.startswith("status"), "I27", lambda: f"{answer.kind}: {answer.status}"
+    )
+    if answer.state is not None:
+        version = judge.log.versions.get((answer.saga_id, answer.sequence))
+        judge.expect(
+            version == answer.state,
+            "I27",
+            lambda: f"{answer.saga_id} was shown as it never was: {answer.state} for {version}",
+        )
+    if answer.ids is not None:
+        gone = asked.deleted.intersection(answer.ids)
+        judge.expect(not gone, "I27", lambda: f"{gone} are listed, though they were deleted")
+        deleted = {one.id for one in judge.log.states.values() if one.deleted}
+        missing = asked.sequences.keys() - deleted - set(answer.ids)
+        judge.expect(not missing, "I27", lambda: f"{missing} were created and are not listed")
+
+
+def i10_histories_only_grow(judge: Judge, answer: Answer) -> None:
+    if answer.records is not None:
+        log = judge.log.of_saga[answer.saga_id]
+        judge.expect(
+            list(answer.records) == log[: len(answer.records)],
+            "I10",
+            lambda: f"the events of {answer.saga_id} are not those of the log",
+        )
+
+
+def i24_secrets_are_not_shown(judge: Judge, text: str) -> None:
+    judge.expect(CANARY not in text, "I24", lambda: f"a secret is shown: {text[:300]}")
+
+
+# Records
+
+
+def i03_one_end_for_each_run(judge: Judge, before: SagaState | None, record: Record) -> None:
+    if before is None or before.status in MOVING:
+        return
+    allowed = e.SagaRetry | e.SagaCompensating | e.LateReply | e.ActorRestarted | e.SagaDeleted
+    first = record.events[0]
+    judge.expect(
+        isinstance(first, allowed),
+        "I3",
+        lambda: f"{before.id} is {before.status}, and then {first}",
+    )
+
+
+def i14_no_start_after_the_deadline(judge: Judge, before: SagaState | None, record: Record) -> None:
+    if before is None or before.status is not RUNNING or pivot_is_done(before):
+        return
+    starts = [one for one in record.events if isinstance(one, e.StepStarted)]
+    pivots = {before.plan.pivot} & {
+        one.step_id for one in record.events if isinstance(one, e.StepCompleted)
+    }
+    if starts and not pivots:
+        judge.expect(
+            record.at_utc_s < before.deadline_utc_s,
+            "I14",
+            lambda: (
+                f"{before.id}: {starts} at {record.at_utc_s}, its deadline is {before.deadline_utc_s}"
+            ),
+        )
+
+
+def i22_retries_keep_to_their_policy(
+    judge: Judge, before: SagaState | None, record: Record
+) -> None:
+    if before is None:
+        return
+    for event in record.events:
+        if isinstance(event, e.StepStarted) and before.steps[event.step_id].status is RETRYING:
+            call, spec = before.steps[event.step_id].action, before.step(event.step_id)
+            at_s, most = call.retry_at_utc_s, spec.retries_max
+            is_endless = spec.kind is StepKind.RETRIABLE or pivot_is_done(before)
+        elif isinstance(event, e.CompensationStarted):
+            call, spec = before.steps[event.step_id].compensation, before.step(event.step_id)
+            at_s, most, is_endless = call.retry_at_utc_s, spec.compensation_retries_max, False
+            if not at_s:
+                continue
+        else:
+            continue
+        tries = event.attempt - call.attempts_base
+        where = f"{before.id}/{event.step_id} attempt {event.attempt}"
+        judge.expect(is_endless or tries <= most + 1, "I22", lambda: f"{where} is one too many")
+        judge.expect(
+            record.at_utc_s >= at_s - SLACK_S,
+            "I22",
+            lambda: f"{where} at {record.at_utc_s}, due {at_s}",
+        )
+
+
+# Calls
+
+
+def i02_every_call_was_durably_meant(judge: Judge, call: Call) -> None:
+    state = judge.log.states.get(call.saga_id)
+    where = f"{call.phase} {call.idempotency_key} attempt {call.attempt}"
+    if state is None:
+        judge.fail("I2", f"{where}: its saga is not durable")
+        return
+    meant = [
+        effect
+        for effect in outstanding(state)
+        if isinstance(effect, RunCall)
+        and (effect.step_id, effect.phase, effect.attempt)
+        == (call.step_id, call.phase, call.attempt)
+        and idempotency_key(state.id, effect) == call.idempotency_key
+    ]
+    judge.expect(
+        meant, "I2", lambda: f"{where} is not outstanding for {state.status} {state.steps}"
+    )
+
+
+def i05_one_key_for_each_intended_effect(judge: Judge, call: Call) -> None:
+    if call.phase != "action" or judge.promise(call.service) is Promise.BLIND:
+        return
+    saga_id, step_id, kind, epoch = call.idempotency_key.rsplit("/", 3)
+    judge.expect(
+        (saga_id, step_id, kind) == (call.saga_id, call.step_id, "action"),
+        "I5",
+        lambda: f"the key {call.idempotency_key!r} is of another call",
+    )
+    if int(epoch) > 1 and not _is_read_only(judge, saga_id, step_id):
+        ledger = judge.world.services[call.service].ledger
+        old = f"{saga_id}/{step_id}/action/{int(epoch) - 1}"
+        undone = [one for one in ledger.entries if one.action_key == old and one.key != old]
+        judge.expect(
+            not ledger.counts[old] or undone,
+            "I5",
+            lambda: f"{call.idempotency_key} begins while the effect of {old} is there",
+        )
+
+
+def i13_one_attempt_at_a_time(judge: Judge, call: Call) -> None:
+    now_s = judge.world.now_s()
+    if any(
+        isinstance(event, e.ActorRestarted)
+        for record in judge.log.of_saga.get(call.saga_id, ())
+        for event in record.events
+    ):
+        return  # its actor crashed: what it had begun is made again, or was put in doubt
+    for phase in ("action", "compensation", "probe"):
+        for other in judge.in_flight.get((call.saga_id, call.step_id, phase), ()):
+            judge.expect(
+                now_s >= other.began_s + other.call.timeout_s - SLACK_S,
+                "I13",
+                lambda: (
+                    f"{call.idempotency_key} begins beside {other.call.idempotency_key}"
+                    f" attempt {other.call.attempt}, begun at {other.began_s}"
+                ),
+            )
+
+
+def i22_a_service_is_not_called_before_it_asked_for(judge: Judge, call: Call) -> None:
+    at_s = judge.earliest_s.get((call.idempotency_key + call.phase, call.attempt), 0.0)
+    judge.expect(
+        judge.world.now_s() >= at_s - SLACK_S,
+        "I22",
+        lambda: (
+            f"{call.idempotency_key} attempt {call.attempt} begins before {at_s}, as it was asked to"
+        ),
+    )
+
+
+def i06_an_effect_counts_once(judge: Judge, entry: Entry) -> None:
+    if judge.promise(entry.service) is Promise.BLIND:
+        return
+    ledger = judge.world.services[entry.service].ledger
+    judge.expect(ledger.counts[entry.key] == 1, "I6", lambda: f"{entry.key} was done twice")
+    if not _is_read_only(judge, entry.saga_id, entry.step_id):
+        net = ledger.net(entry.saga_id, entry.step_id)
+        judge.expect(
+            net in (0, 1), "I6", lambda: f"{entry.key}: the step's effect is there {net} times"
+        )
+
+
+def _is_read_only(judge: Judge, saga_id: str, step_id: str) -> bool:
+    state = judge.log.states[saga_id]
+    return state.step(step_id).kind is StepKind.READ_ONLY
+
+
+# Lives
+
+
+def i12_what_is_recovered_is_the_fold(judge: Judge, orchestrator: Orchestrator) -> None:
+    live = {saga_id: state for saga_id, (state, _) in orchestrator._engine.committed.live.items()}
+    expected = {
+        state.id: state
+        for state in judge.log.states.values()
+        if not state.deleted and state.status not in FINAL
+    }
+    if (
+        judge.log.records
+        and judge.log.records[-1].position.frame >= orchestrator._engine.committed.through
+    ):
+        return  # a frame is durable, and its appenders are being told
+    judge.expect(live == expected, "I12", lambda: f"recovered {live}, durable is {expected}")
+
+
+def i09_numbers_are_those_of_the_log(judge: Judge, orchestrator: Orchestrator) -> None:
+    committed = orchestrator._engine.committed
+    if judge.log.records and judge.log.records[-1].position.frame >= committed.through:
+        return
+    counters = Counters()
+    states: dict[str, SagaState] = {}
+    for _, record in judge.log.records:
+        before = states.get(record.saga_id)
+        after = judge.log.versions[record.saga_id, record.sequence + len(record.events) - 1]
+        counters.note(Note(None if before is None else before.status, after, record))
+        states[record.saga_id] = after
+    found, expected = orchestrator.statistics(), counters.statistics()
+    judge.expect(
+        msgspec.structs.replace(found, completed_seconds=0.0)
+        == msgspec.structs.replace(expected, completed_seconds=0.0)
+        and abs(found.completed_seconds - expected.completed_seconds) < SLACK_S,
+        "I9",
+        lambda: f"counted {found}, the log has {expected}",
+    )
+
+
+def i18_what_is_not_damaged_is_not_refused(judge: Judge, ending: Ending) -> None:
+    if ending.error is not None:
+        judge.expect(
+            judge.disk_failed or ending.error.subgroup(DoesNotEnd),
+            "I18",
+            lambda: f"nothing is wrong with the disk, and: {ending.error.exceptions!r}",
+        )
+        corrupt = ending.error.subgroup(JournalCorrupt)
+        judge.expect(
+            corrupt is None or "cannot be read" in str(corrupt.exceptions),
+            "I18",
+            lambda: f"refused: {corrupt and corrupt.exceptions!r}",
+        )
+
+
+def i19_after_a_failed_sync_the_process_ends(judge: Judge, ending: Ending) -> None:
+    if judge.journal_failed:
+        judge.expect(
+            ending.how is not How.FINISHED,
+            "I19",
+            lambda: f"it went on after {judge.journal_failed}",
+        )
+
+
+def i21_nothing_is_left_open(judge: Judge, ending: Ending) -> None:
+    if ending.how is How.FINISHED:
+        judge.expect(
+            not judge.world.open_files, "I21", lambda: f"{judge.world.open_files} files are open"
+        )
+        judge.expect(not judge.world.disk.locked, "I21", "the lock is held")
+
+
+def i25_everything_ends(judge: Judge, ending: Ending) -> None:
+    endless = ending.error is not None and ending.error.subgroup(DoesNotEnd)
+    judge.expect(not endless, "I25", "a process takes steps without end")
+
+
+# At rest
+
+
+def i03_no_saga_is_left_moving(judge: Judge, orchestrator: Orchestrator) -> None:
+    moving = {one.id: str(one.status) for one in _there(judge) if one.status in MOVING}
+    judge.expect(not moving, "I25", lambda: f"still moving: {moving}")
+
+
+def i20_nothing_is_left_in_a_queue(judge: Judge, orchestrator: Orchestrator) -> None:
+    engine = orchestrator._engine
+    judge.expect(not engine.journal._queue, "I20", "records wait for the journal")
+    queued = [one.statistics().queued for one in engine.gateways.values()]
+    judge.expect(not any(queued), "I20", lambda: f"calls wait for their service: {queued}")
+    live = sum(one.status not in FINAL for one in _there(judge))
+    found = engine.registry.live_count
+    judge.expect(found == live, "I20", lambda: f"{found} actors for {live} live sagas")
+    judge.expect(len(engine.timers) <= live, "I20", lambda: f"{len(engine.timers)} timers")
+
+
+async def i10_histories_are_whole(judge: Judge, orchestrator: Orchestrator) -> None:
+    for state in _there(judge):
+        records = await orchestrator.events(state.id, limit=10_000)
+        judge.expect(
+            list(records) == judge.log.of_saga[state.id],
+            "I10",
+            lambda: f"the events of {state.id} are not those of the log",
+        )
+        found = await orchestrator.describe(state.id)
+        judge.expect(found == state, "I26", lambda: f"{state.id} is {found}, durable is {state}")
+
+
+async def i27_the_list_is_the_log(judge: Judge, orchestrator: Orchestrator) -> None:
+    page = await orchestrator.list(SagaQuery())
+    expected = sorted(
+        _there(judge), key=lambda one: (round(one.created_at_utc_s * 1e6), one.id), reverse=True
+    )
+    found = [one.id for one in page.sagas]
+    judge.expect(
+        page.sagas == expected,
+        "I27",
+        lambda: f"listed {found}, there are {[one.id for one in expected]}",
+    )
+
+
+def _there(judge: Judge) -> list[SagaState]:
+    return [one for one in judge.log.states.values() if not one.deleted]
+
+
+# At the end
+
+
+def i04_no_step_is_skipped(judge: Judge, state: SagaState) -> None:
+    if state.status is not COMPLETED:
+        return
+    first_s: dict[str, int] = {}
+    for at, entry in enumerate(_effects_of(judge, state.id)):
+        if entry.phase == "action":
+            first_s.setdefault(entry.step_id, at)
+    for step_id, step in state.steps.items():
+        key = f"{state.id}/{step_id}/action/{step.action.epoch}"
+        counts = judge.world.services[state.step(step_id).service].ledger.counts
+        judge.expect(counts[key], "I4", lambda: f"{state.id} is completed without {key}")
+    for step_id, needs in state.graph.dependencies.items():
+        for need in needs:
+            judge.expect(
+                first_s.get(need, -1) < first_s.get(step_id, 1 << 30),
+                "I4",
+                lambda: f"{state.id}: {step_id} came before {need}, which it needs",
+            )
+
+
+def i07_what_was_undone_is_undone(judge: Judge, state: SagaState) -> None:
+    effects = _effects_of(judge, state.id)
+    for step_id, step in state.steps.items():
+        spec = state.step(step_id)
+        if spec.kind is StepKind.READ_ONLY or judge.promise(spec.service) is Promise.BLIND:
+            continue
+        net = judge.world.net(state.id, step_id)
+        if step.status is UNDONE or step.action.outcome in (None, NOT_DONE):
+            allowed = {0}
+        elif is_done(step) and step.compensation.outcome is not UNKNOWN:
+            allowed = {1}
+        else:
+            allowed = {0, 1}
+        where = f"{state.id}/{step_id} is {step.status}, {step.action.outcome}"
+        judge.expect(net in allowed, "I7", lambda: f"{where}, and its effect is there {net} times")
+    if state.status is COMPENSATED:
+        for step_id in scope_of(state):
+            spec, step = state.step(step_id), state.steps[step_id]
+            judge.expect(
+                not spec.compensation
+                or step.status is UNDONE
+                or step.action.outcome in (None, NOT_DONE),
+                "I7",
+                lambda: (
+                    f"{state.id} is compensated, and {step_id} is {step.status} {step.action.outcome}"
+                ),
+            )
+    _undone_in_reverse(judge, state, effects)
+
+
+def _undone_in_reverse(judge: Judge, state: SagaState, effects: list[Entry]) -> None:
+    """An undo comes before those of the steps that its own needs, of the same run."""
+    at = {entry.key: index for index, entry in enumerate(effects)}
+    for step_id, needs in state.graph.dependencies.items():
+        mine = at.get(
+            f"{state.id}/{step_id}/compensation/{state.steps[step_id].compensation.epoch}"
+        )
+        spec = state.step(step_id)
+        if mine is None or judge.promise(spec.service) is Promise.BLIND:
+            continue
+        for need in needs:
+            if judge.promise(state.step(need).service) is Promise.BLIND or state.retry_count:
+                continue
+            theirs = at.get(
+                f"{state.id}/{need}/compensation/{state.steps[need].compensation.epoch}"
+            )
+            judge.expect(
+                theirs is None or mine < theirs,
+                "I7",
+                lambda: f"{state.id}: {need} was undone before {step_id}",
+            )
+
+
+def i08_what_is_not_undone_is_known(judge: Judge, state: SagaState) -> None:
+    if state.status is not COMPENSATION_FAILED:
+        return
+    for step_id, step in state.steps.items():
+        spec = state.step(step_id)
+        if judge.promise(spec.service) is Promise.BLIND or spec.kind is StepKind.READ_ONLY:
+            continue
+        if judge.world.net(state.id, step_id):
+            judge.expect(
+                step.status is not UNDONE and step.action.outcome in (DONE, UNKNOWN),
+                "I8",
+                lambda: f"{state.id}: the effect of {step_id} is there, and nobody knows",
+            )
+
+
+def _effects_of(judge: Judge, saga_id: str) -> list[Entry]:
+    return [entry for entry in judge.world.effects if entry.saga_id == saga_id]
