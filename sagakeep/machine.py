@@ -89,7 +89,7 @@ def _carry_on(events: list[e.AnyEvent], state: SagaState, now_utc_s: float) -> D
         for event in following:
             events.append(event)
             state = evolve(state, event, now_utc_s)
-        if _STARTS.issuperset(map(type, following)):
+        if type(events[-1]) in _STARTS:
             break  # what starts has to end before anything else follows
     return Decision(events, state)
 

@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from sagakeep import limits
 from sagakeep.actors.committed import Note
@@ -72,7 +73,6 @@ class SagaActor:
     __slots__ = (
         "_dispatcher",
         "_is_resting",
-        "_is_scheduled",
         "_is_taking_up",
         "_jobs",
         "_over",
@@ -82,6 +82,7 @@ class SagaActor:
         "_wakes_at_utc_s",
         "_woken_utc_s",
         "_world",
+        "is_scheduled",
         "mailbox",
         "saga_id",
         "state",
@@ -104,7 +105,7 @@ class SagaActor:
         self._position = position
         self.mailbox: Mailbox[Message] = Mailbox(limits.MAILBOX_MAX, self._arrived)
         self._pending: Pending | None = None
-        self._is_scheduled = False
+        self.is_scheduled = False
         self._is_resting = state is None  # takes no turns: being created, or down after a crash
         self._is_taking_up = state is not None
         self._jobs: dict[RunCall, Job] = {}
@@ -121,7 +122,7 @@ class SagaActor:
 
     def take_up(self) -> None:
         """Begin to act on the state that the journal has; in the first turn, where a crash is looked after."""
-        self._schedule()
+        self._dispatcher.schedule(self)
 
     def rest(self) -> None:
         """Take no turns until `restart` or `hold`: the last one crashed."""
@@ -155,7 +156,6 @@ class SagaActor:
 
     def turn(self) -> None:
         """Finish what has become durable, or handle one message."""
-        self._is_scheduled = False
         if self._is_resting:
             return
         pending, self._pending = self._pending, None
@@ -167,7 +167,7 @@ class SagaActor:
             self._handle(envelope)
         if self._pending is None:
             if self.mailbox:
-                self._schedule()
+                self._dispatcher.schedule(self)
             elif self.state is not None and (self.state.deleted or self.state.status in FINAL):
                 self._over(self)
 
@@ -190,8 +190,12 @@ class SagaActor:
     def _lose(self, message: object) -> None:
         """A message goes down with the turn; the attempt whose outcome it was is outstanding again."""
         if isinstance(message, AttemptEnded):
-            lost = (message.step_id, message.phase, message.epoch, message.attempt)
-            self._jobs = {effect: job for effect, job in self._jobs.items() if effect[:4] != lost}
+            lost = RunCall(message.step_id, message.phase, message.epoch, message.attempt)
+            self._jobs = {
+                effect: job
+                for effect, job in self._jobs.items()
+                if replace(effect, not_before_utc_s=0.0) != lost
+            }
 
     def _commit(
         self, decision: Decision, envelope: Envelope[Message] | Envelope[Create] | None
@@ -212,7 +216,7 @@ class SagaActor:
         """The pending decision is a fact; what follows from it is done in the next turn."""
         self._position = position
         self._is_resting = False
-        self._schedule()
+        self._dispatcher.schedule(self)
 
     def refused(self, error: JournalBroken) -> None:
         """The pending decision is in doubt, and the process is about to end."""
@@ -234,11 +238,6 @@ class SagaActor:
 
     def _arrived(self) -> None:
         if not self._is_resting:
-            self._schedule()
-
-    def _schedule(self) -> None:
-        if not self._is_scheduled:
-            self._is_scheduled = True
             self._dispatcher.schedule(self)
 
     # Effects
@@ -263,7 +262,8 @@ class SagaActor:
             unwanted.drop()
         self._jobs = jobs
         self._is_taking_up = False
-        self._wake_at(wakes_at_utc_s)
+        if wakes_at_utc_s != self._wakes_at_utc_s:
+            self._wake_at(wakes_at_utc_s)
 
     def _now(self) -> float:
         return self._world.clock.now_utc_s()
@@ -280,15 +280,13 @@ class SagaActor:
 
     def _wake_at(self, at_utc_s: float) -> None:
         """Be woken then, 0 for never."""
-        if at_utc_s == self._wakes_at_utc_s:
-            return
         if self._timer is not None:
             self._timer.drop()
             self._timer = None
         self._wakes_at_utc_s = at_utc_s
         if at_utc_s:
-            delay_s = at_utc_s - self._now() + WAKE_MARGIN_S
-            self._timer = self._world.timers.set_after(delay_s, self._wake)
+            due_s = self._world.clock.monotonic_of(at_utc_s) + WAKE_MARGIN_S
+            self._timer = self._world.timers.set_at(due_s, self._wake)
 
     def _wake(self) -> None:
         """What is due by a time that has woken us may have to wait for attempts in flight, which end with a
