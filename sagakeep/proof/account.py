@@ -20,6 +20,7 @@ from sagakeep.simulation.ledger import Ledger
 from sagakeep.simulation.service import Behaviour, Reaction
 
 LATE_AGAIN_S: Final = 0.25  # how long after the first a request that comes twice comes again
+LATENCY_S: Final = 1e-3  # of a call at least, where steps run side by side; twice that at most
 
 
 class Asked(NamedTuple):
@@ -75,12 +76,27 @@ Moment = Asked | Answered | Done | Arrived | Killed
 
 
 class Script:
-    """What all worlds of one definition have in common."""
+    """What all worlds of one definition have in common.
+
+    Where steps run side by side the calls of each take a time of its own, so that nothing depends on the order
+    of what happens at the same instant; else they take none. `instant_s` is shorter than what is between them.
+    """
 
     def __init__(self, definition: SagaDefinition, promises: Promises) -> None:
         self.plan = plan_of(definition)
         self.promises = promises
         self.made_up = MadeUp(self.plan)
+        steps = definition.steps
+        shortest_s = min(LATENCY_S, *[step.timeout_s / 10 for step in steps])
+        self.instant_s = shortest_s / (10 * len(steps))
+        self.latencies_s = {
+            step.id: shortest_s * (1 + at / len(steps)) if self._is_parallel() else 0.0
+            for at, step in enumerate(steps)
+        }
+
+    def _is_parallel(self) -> bool:
+        graph = self.plan.graph
+        return any(len(graph.ancestors(one)) != at for at, one in enumerate(graph.topological))
 
 
 class Account:
@@ -112,7 +128,8 @@ class Account:
         self.moments.append(
             Asked(at_s - self.began_at_s, *known, number, behaviour, call.attempt, is_cut)
         )
-        return Reaction(behaviour, again_s=LATE_AGAIN_S)
+        latency_s = self.latency_s(call.step_id)
+        return Reaction(behaviour, latency_s=latency_s, again_s=LATE_AGAIN_S)
 
     def answered(self, call: Call, result: AttemptResult, at_s: float) -> None:
         """An answer was there, however late."""
@@ -142,6 +159,10 @@ class Account:
             why = result.error or ledger.why_nothing(call)
             self.moments.append(Arrived(at_s, call.step_id, call.phase, call.attempt, why))
         return result
+
+    def latency_s(self, step_id: str) -> float:
+        """How long a request of a step is on its way."""
+        return self._script.latencies_s[step_id]
 
     def timeout_s(self, step_id: str) -> float:
         """How long one attempt of a step may take."""

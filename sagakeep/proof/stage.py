@@ -9,8 +9,8 @@ times that each is at its own point when all of them are killed at once:
     saga 3             |----x
     time     0              T     T + 1: a new process recovers, and all go on
 
-Nothing is left to chance: waits are drawn at half their interval, and calls take no time unless the scenario
-says so.
+Nothing is left to chance: waits are drawn at half their interval, and calls take next to no time unless the
+scenario says so.
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ from sagakeep.state import SagaState
 DOWN_S: Final = 1.0  # from a crash to the next start
 DRAW: Final = 0.5  # of every wait
 CONCURRENCY: Final = 100_000  # no world waits for another
-SLACK: Final = 1e-3  # of the shortest timeout: between reaching a point and being killed there
 _SHAPE: Final = Shape(segment_bytes=64 << 10, snapshot_every_bytes=1 << 40)
 
 
@@ -73,8 +72,6 @@ class Stage:
         self._script = Script(definition, promises)
         self._bound_s = bound_s
         self._services = sorted({step.service for step in definition.steps})
-        shortest_s = min(step.timeout_s for step in definition.steps)
-        self._slack_s = min(SLACK, shortest_s * SLACK)
 
     def play(self, cues: Sequence[Cue], *, with_records: bool = False) -> list[Played]:
         """Play some worlds side by side, all of them with a crash or none."""
@@ -88,7 +85,7 @@ class Stage:
             world.add_service(name, cast)
         show = _Show(self._definition, cast, cues, self._bound_s, with_records)
         if any(cue.scenario.crash for cue in cues):
-            kill_at_s = max(cue.crash_at_s for cue in cues) + self._slack_s
+            kill_at_s = max(cue.crash_at_s for cue in cues) + self._script.instant_s
             world.live(show.until_killed(world, kill_at_s), concurrency=CONCURRENCY)
             for account in cast.values():
                 account.killed(world.now_s(), DOWN_S)
