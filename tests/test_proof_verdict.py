@@ -6,10 +6,11 @@ import pytest
 from msgspec.structs import replace
 
 from sagakeep.plan import plan_of
-from sagakeep.proof.account import Account, Done, Script
+from sagakeep.proof.account import Account, Done
 from sagakeep.proof.promises import Promises, ServicePromise
 from sagakeep.proof.proof import Prover
 from sagakeep.proof.scenario import Scenario, parse_scenario
+from sagakeep.proof.script import Script
 from sagakeep.proof.stage import Cue, Played, Stage
 from sagakeep.proof.verdict import Breach, judge
 from sagakeep.saga_status import SagaStatus

@@ -254,3 +254,17 @@ def test_the_page_tells_every_fault():
 
     page = (ROOT / "docs" / "prove.md").read_text()
     assert [one for one in FAULTS if f"`{one}`" not in page] == []
+
+
+def test_the_example_of_the_page_is_what_is_printed(prove, tmp_path):
+    """The page shows a saga that is kept among the bad ones."""
+    page = (ROOT / "docs" / "prove.md").read_text()
+    bad = ROOT / "tests" / "bad_sagas"
+    (tmp_path / "order.json").write_text((bad / "double_charge.json").read_text())
+    (tmp_path / "services.toml").write_text((bad / "double_charge.services.toml").read_text())
+    options = ["prove", "order.json", "--services", "services.toml"]
+    printed = CliRunner().invoke(main, options).stdout
+    for beginning, end in (("what goes wrong", "plays them"), ("world 2 that", "=lost'")):
+        shown = re.search(rf"^    {beginning}.*?{end}$", page, re.MULTILINE | re.DOTALL)[0]
+        text = "\n".join(line.removeprefix("    ") for line in shown.splitlines())
+        assert text in printed

@@ -24,26 +24,21 @@ from typing import Final, NamedTuple
 import msgspec
 import trio
 
-from sagakeep.actors.engine import Ports
 from sagakeep.definition import SagaDefinition
 from sagakeep.errors import SagakeepError
 from sagakeep.events import Record
 from sagakeep.orchestrator import Orchestrator
-from sagakeep.proof.account import Account, Script
+from sagakeep.proof.account import Account
 from sagakeep.proof.promises import Promises
 from sagakeep.proof.scenario import Scenario
-from sagakeep.service import AttemptResult, Call
-from sagakeep.simulation.ledger import Ledger, Promise
-from sagakeep.simulation.process_disk import ProcessDisk
-from sagakeep.simulation.service import AFTER_TIMEOUT_S, Reaction, SimulatedService
-from sagakeep.simulation.trace import Trace
-from sagakeep.simulation.world import How, Shape, World
+from sagakeep.proof.script import Script
+from sagakeep.proof.stage_world import StageWorld
+from sagakeep.simulation.service import AFTER_TIMEOUT_S
+from sagakeep.simulation.world import How, World
 from sagakeep.state import SagaState
 
 DOWN_S: Final = 1.0  # from a crash to the next start
-DRAW: Final = 0.5  # of every wait
 CONCURRENCY: Final = 100_000  # no world waits for another
-_SHAPE: Final = Shape(segment_bytes=64 << 10, snapshot_every_bytes=1 << 40)
 
 
 class Played(NamedTuple):
@@ -79,7 +74,7 @@ class Stage:
             return self._play(cues, with_records)
 
     def _play(self, cues: Sequence[Cue], with_records: bool) -> list[Played]:
-        world = _StageWorld(is_traced=with_records)
+        world = StageWorld(is_traced=with_records)
         cast = {f"world-{at}": Account(self._script, cue.scenario) for at, cue in enumerate(cues)}
         for name in self._services:
             world.add_service(name, cast)
@@ -215,51 +210,3 @@ class _Show:
 
 _Act = Callable[[Orchestrator], Awaitable[None]]
 EVENTS_MAX: Final = 100_000
-
-
-class _StageWorld(World):
-    """A world whose services keep an account for each saga, and in which nothing is drawn."""
-
-    def __init__(self, *, is_traced: bool) -> None:
-        super().__init__(0, _SHAPE)
-        if not is_traced:
-            self.trace = _NoTrace(lambda: "")
-
-    def add_service(self, name: str, cast: dict[str, Account]) -> None:
-        def script(call: Call) -> Reaction:
-            return cast[call.saga_id].react(call, self.now_s())
-
-        ledger = _Ledgers(name, cast)
-        self.services[name] = _StageService(self, ledger, script, AFTER_TIMEOUT_S * 2)
-
-    def _ports(self, disk: ProcessDisk) -> Ports:
-        return super()._ports(disk)._replace(draw=lambda: DRAW)
-
-
-class _NoTrace(Trace):
-    """Nobody reads the traces of a thousand worlds."""
-
-    def note(self, line: str) -> None:
-        pass
-
-
-class _StageService(SimulatedService):
-    """Tells the account of the answers as well."""
-
-    ledger: _Ledgers
-
-    async def attempt(self, call: Call) -> AttemptResult:
-        result = await super().attempt(call)
-        self.ledger.cast[call.saga_id].answered(call, result, self._world.now_s())
-        return result
-
-
-class _Ledgers(Ledger):
-    """The ledgers of all worlds as the one of a service."""
-
-    def __init__(self, service: str, cast: dict[str, Account]) -> None:
-        super().__init__(service, Promise.BARRIER)
-        self.cast = cast
-
-    def deliver(self, call: Call, at_s: float) -> AttemptResult:
-        return self.cast[call.saga_id].deliver(call, at_s)
