@@ -200,6 +200,22 @@ def test_many_worlds_side_by_side_do_not_see_each_other():
     assert ends == ["completed", "failed", "compensated", "compensated"] * 5
 
 
+def test_large_definitions_are_played_a_few_at_a_time(monkeypatch):
+    sizes = []
+    play = Stage.play
+
+    def watched(self, cues, **more):
+        sizes.append(len(cues))
+        return play(self, cues, **more)
+
+    monkeypatch.setattr(Stage, "play", watched)
+    monkeypatch.setattr("sagakeep.proof.proof.SIDE_BY_SIDE_BYTES_MAX", 40_000)
+    large = definition(step("a", payload={"text": "x" * 10_000}, maxRetries=0))
+    proof = Prover(large, Promises(), calls_max=60).prove()
+    assert proof.failures == []
+    assert max(sizes) == 3
+
+
 def test_an_orchestrator_that_breaks_is_no_world_that_holds(monkeypatch):
     async def start(self, definition, **more):
         if definition.id == "world-3":

@@ -7,10 +7,12 @@ out is counted. Of a family that is too large some are chosen, always the same.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from random import Random
 from typing import Final, NamedTuple, TypeVar
+
+import msgspec
 
 from sagakeep.definition import SagaDefinition
 from sagakeep.proof.account import Asked
@@ -31,6 +33,9 @@ from sagakeep.worst_case import worst_case_of
 
 CALLS_MAX: Final = 8_000  # of all worlds together: some seconds
 SIDE_BY_SIDE_MAX: Final = 200  # worlds in one orchestrator
+SIDE_BY_SIDE_BYTES_MAX: Final = (
+    8 << 20
+)  # of their definitions, each of which is in memory a few times
 BOUND_SLACK_S: Final = 120.0
 
 T = TypeVar("T")
@@ -96,6 +101,8 @@ class Prover:
         self._progress = progress
         self._stage = Stage(definition, promises, self.bound_s)
         self._programme = Programme(definition, promises)
+        size = len(msgspec.json.encode(definition))
+        self._side_by_side = max(1, min(SIDE_BY_SIDE_MAX, SIDE_BY_SIDE_BYTES_MAX // size))
         self._played = self._left_out = 0
         self._calls_left = calls_max
         self._ends: Counter[str] = Counter()
@@ -181,7 +188,8 @@ class Prover:
 
     def _perform(self, family: Family, cues: Sequence[Cue]) -> list[Played]:
         played: list[Played] = []
-        for some in _batches(cues):
+        for at in range(0, len(cues), self._side_by_side):
+            some = cues[at : at + self._side_by_side]
             for one in self._play_side_by_side(some):
                 played.append(one)
                 self._count(family, one)
@@ -257,8 +265,3 @@ def end_of(played: Played) -> str:
 
 def _calls_of(played: Played) -> int:
     return sum(isinstance(moment, Asked) for moment in played.account.moments)
-
-
-def _batches(cues: Sequence[Cue]) -> Iterator[Sequence[Cue]]:
-    for at in range(0, len(cues), SIDE_BY_SIDE_MAX):
-        yield cues[at : at + SIDE_BY_SIDE_MAX]
