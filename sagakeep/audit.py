@@ -1,7 +1,7 @@
 """The audit: a reading of a whole journal that trusts nothing, of a directory that may be in use.
 
 Every frame is checked (`runtime.journal_check`), every record decoded, every saga folded event by event,
-and the newest snapshot held against the fold at its position. What is wrong ends it, with file and offset.
+and each snapshot held against the fold at its position. What is wrong ends it, with file and offset.
 Nothing is locked and nothing changed.
 
 Live sagas are kept in memory; of one that is finished only its id. When it is woken, by an undo or a
@@ -29,7 +29,7 @@ from sagakeep.runtime.journal_check import read_layout
 from sagakeep.runtime.journal_directory import Paths
 from sagakeep.runtime.journal_files import Position, ScannedFrame, verify_journal
 from sagakeep.runtime.journal_reader import JournalReader
-from sagakeep.runtime.snapshot_file import Snapshot, read_newest_snapshot
+from sagakeep.runtime.snapshot_file import Snapshot, read_snapshots
 from sagakeep.state import FINAL, SagaState
 from sagakeep.transitions import ImpossibleEvent, fold
 
@@ -77,13 +77,14 @@ class Audit:
 
         Raises JournalCorrupt at the first damage, JournalError when there is no journal.
         """
-        snapshot = self._read_snapshot()  # before the frames, so that all it covers is there
+        snapshots = self._read_snapshots()  # before the frames, so that all they cover is there
         for frame in self._verification:
-            if snapshot is not None and frame.position >= snapshot.position:
-                self._compare(snapshot)
-                snapshot = None
+            while snapshots and frame.position >= snapshots[-1].position:
+                self._compare(snapshots.pop())
             yield from self._audit_frame(frame)
-        if snapshot is not None:
+        for snapshot in reversed(snapshots):
+            if snapshot.position > self._verification.end:
+                raise self._ended_early(snapshot)
             self._compare(snapshot)
 
     def summary(self) -> AuditSummary:
@@ -108,7 +109,7 @@ class Audit:
                 yield AuditedRecord(record, state)
         except (CodecError, ImpossibleEvent) as error:
             reason = f"record at byte {offset} of the frame: {error}"
-            raise self._corrupt(frame.position, reason) from error
+            raise self._corrupt(frame.position, reason, offset) from error
         if len(records) != frame.count:
             reason = f"the frame has {len(records)} records, its header says {frame.count}"
             raise self._corrupt(frame.position, reason)
@@ -171,22 +172,31 @@ class Audit:
         if self._reader is not None:
             self._reader.close()
 
-    def _corrupt(self, position: int, reason: str) -> JournalCorrupt:
+    def _corrupt(self, position: int, reason: str, record: int | None = None) -> JournalCorrupt:
         """Name the file and offset of a frame."""
+        return JournalCorrupt(*self._place_of(position), reason, record)
+
+    def _place_of(self, position: int) -> tuple[str, int]:
         names = (segment.parse_name(name) for name in self._disk.list(self._paths.wal))
         number, base = max(found for found in names if found and found[1] <= position)
-        path = f"{self._paths.wal}/{number:016x}-{base:016x}.seg"
-        return JournalCorrupt(path, position - base, reason)
+        return f"{self._paths.wal}/{number:016x}-{base:016x}.seg", position - base
 
     # Snapshots
 
-    def _read_snapshot(self) -> Snapshot | None:
-        snapshot = read_newest_snapshot(self._disk, self._directory)
-        if snapshot is not None:
-            self._notes += snapshot.notes
-        elif self._disk.list(self._paths.snap):
-            self._notes += (f"{self._paths.snap}: no snapshot is whole, so none will be used",)
-        return snapshot
+    def _read_snapshots(self) -> list[Snapshot]:
+        """Return the snapshots that are whole, newest first."""
+        whole = []
+        for found in read_snapshots(self._disk, self._directory):
+            if isinstance(found, Snapshot):
+                whole.append(found)
+            else:
+                self._notes += (f"{found.path} will not be used: {found.reason}",)
+        return whole
+
+    def _ended_early(self, snapshot: Snapshot) -> JournalCorrupt:
+        reason = f"the journal ends before its snapshot at {snapshot.position}: frames are lost"
+        end = self._verification.end
+        return JournalCorrupt(*(self._place_of(end) if end else (self._paths.wal, 0)), reason)
 
     def _compare(self, snapshot: Snapshot) -> None:
         """Raise unless the snapshot has exactly the sagas that are live at its position, as they are."""

@@ -146,25 +146,66 @@ def _announce(line: str) -> None:
 
 @main.command()
 @click.argument("directory", type=_DIRECTORY)
-def verify(directory: str) -> None:
-    """Check every frame, record and saga of the journal in DIRECTORY."""
-    from sagakeep.audit import Audit
-    from sagakeep.runtime.disk import LocalDisk
+@_JSON
+@click.pass_context
+def verify(context: click.Context, directory: str, as_json: bool) -> None:
+    """Check every frame, record and saga of the journal in DIRECTORY.
 
-    audit = Audit(LocalDisk(), directory)
-    for _ in audit:
-        pass
-    summary = audit.summary()
-    for note in summary.notes:
-        click.echo(f"note: {note}", err=True)
-    by_status = ", ".join(f"{count} {status}" for status, count in sorted(summary.sagas.items()))
-    click.echo(
-        f"{directory}: {summary.segments} segments, {summary.frames} frames,"
-        f" {summary.records} records, {summary.events} events: all good"
-    )
-    click.echo(f"sagas: {by_status or 'none'}; {summary.deleted} deleted")
-    if summary.torn_bytes:
-        click.echo(f"{summary.torn_bytes} bytes at the end were never finished, which is normal")
+    The directory may be in use. Exits with 1, and says where and what to do, when something is wrong.
+    """
+    from sagakeep.verify_listing import list_verification
+
+    context.exit(0 if list_verification(directory, as_json=as_json) else 1)
+
+
+@main.command()
+@click.argument("directory", type=_DIRECTORY)
+@click.option(
+    "--truncate-after",
+    "position",
+    type=click.IntRange(min=0),
+    metavar="POSITION",
+    help="Let the journal end at POSITION, which `verify` tells.",
+)
+@click.option(
+    "--quarantine-saga",
+    "saga_ids",
+    multiple=True,
+    metavar="ID",
+    help="Take all records of this saga out; may be given more than once.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be done and lost; the default.")
+@click.option("--yes", is_flag=True, help="Do it.")
+@_JSON
+@click.pass_context
+def repair(
+    context: click.Context,
+    directory: str,
+    position: int | None,
+    saga_ids: tuple[str, ...],
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Give up what is damaged in the journal in DIRECTORY, so that the rest can be used.
+
+    Without --yes it changes nothing and says what would be lost. Without an option it sets snapshots aside that
+    are damaged or contradict the journal, by which nothing is lost. The original bytes are kept in
+    DIRECTORY/quarantine. No server may run on the directory.
+    """
+    from sagakeep.repair import NoBoundary
+    from sagakeep.repair_listing import repair_directory
+
+    if dry_run and yes:
+        raise click.UsageError("--dry-run and --yes exclude each other")
+    if position is not None and saga_ids:
+        raise click.UsageError("--truncate-after and --quarantine-saga exclude each other")
+    wanted = frozenset(saga_ids)
+    try:
+        good = repair_directory(directory, position, wanted, yes=yes, as_json=as_json)
+    except NoBoundary as error:
+        raise click.BadParameter(str(error), param_hint="--truncate-after") from None
+    context.exit(0 if good else 1)
 
 
 @main.command()
@@ -250,6 +291,55 @@ def _telling_faults(as_json: bool) -> Iterator[None]:
         if as_json:
             click.echo(json.dumps({"errors": [fault._asdict() for fault in error.faults]}))
         raise
+
+
+@main.command()
+@click.argument("url")
+@click.option("--action", required=True, help="Name of the action: it is called at URL/NAME.")
+@click.option("--compensation", default="", help="Name of its undo, if it has one.")
+@click.option("--probe", default="", help="Name of its probe, if it has one.")
+@click.option("--payload", default="{}", help="JSON, or @FILE; for the action and the probe.")
+@click.option("--compensation-payload", help="JSON, or @FILE.  [default: the payload]")
+@click.option("--header", "headers", multiple=True, help="NAME: VALUE, for every request.")
+@click.option("--duplicates", default=8, type=click.IntRange(2, 64), help="How many at once.")
+@click.option("--ledger-url", default="", help="Says how many effects there are, as JSON.")
+@click.option("--timeout", default=10.0, type=click.FloatRange(0.1, 600), help="Of one request.")
+@click.option("--within", default=120.0, type=click.FloatRange(1, 3600), help="Seconds for all.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--yes", is_flag=True, help="Do not ask: real effects are made at the service.")
+@click.pass_context
+def grade(
+    context: click.Context, /, yes: bool, as_json: bool, within: float, **words: object
+) -> None:
+    """Send duplicates, empty undos and late actions to the service at URL, and grade what it does.
+
+    It makes REAL EFFECTS there, some 40 of the action: use a service on test data. Exit code 0 when all is
+    well, 1 when something failed, 2 when it cannot be graded.
+    """
+    import trio
+
+    from sagakeep.grade.command import read_target, run_exam
+    from sagakeep.grade.exam import CannotGrade
+    from sagakeep.grade.paper import print_json, print_report
+
+    try:
+        target = read_target(words)
+        if not (yes or _is_agreed(f"This makes real effects at {target.url}. Go on?")):
+            raise click.UsageError("nothing was sent: it makes real effects, so it wants a --yes")
+        report = trio.run(run_exam, target, str(words["ledger_url"]), within)
+    except (CannotGrade, ConfigurationError) as error:
+        raise click.UsageError(str(error)) from None
+    (print_json if as_json else print_report)(report)
+    context.exit(0 if report.grade == "A" else 1)
+
+
+def _is_agreed(question: str) -> bool:
+    """Ask, if somebody is there who can answer."""
+    return _is_terminal() and click.confirm(question, err=True)
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 @main.group()

@@ -14,12 +14,15 @@ Encoding happens before a record is queued, so that what cannot be written fails
 in the writer beside other sagas' records. Decoding trusts nothing: what does not fit is a CodecError.
 
 A record of an older version is lifted to the current one by pure upcasters, one version at a time.
+
+Where a repair has taken a record out stands `[0, bytes]`, of the same length, so that no position changes;
+readers skip it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import msgpack
 import msgspec
@@ -48,6 +51,7 @@ class CodecError(SagakeepError):
 # What a value of the wrong shape raises while it is taken apart.
 _MISFITS: Final = (TypeError, ValueError, LookupError, RecursionError, msgspec.ValidationError)
 _UNREADABLE: Final = (ValueError, RecursionError, msgpack.UnpackException)
+_VOID: Final = b"\x92\x00\xc6"  # an array of two, 0, and bytes whose length follows in four bytes
 _UNWRITABLE: Final = (OverflowError, ValueError, TypeError, RecursionError)
 
 
@@ -58,6 +62,11 @@ _pack: Final[Callable[[object], bytes]] = msgpack.Packer(
 ).pack
 _TAGS: Final = {kind: kind.__struct_config__.tag for kind in e.EVENT_NAMES}
 _KINDS: Final = {tag: kind for kind, tag in _TAGS.items()}
+
+# msgspec gets a type ready when it is first converted to, and crashes the process when two threads do that at
+# once: recovery reads a snapshot beside the loop. So they are made ready here, by whoever imports this module.
+for _kind in (SagaState, e.Record, *_TAGS):
+    msgspec.msgpack.Decoder(_kind)
 
 
 def encode_record(record: e.Record) -> bytes:
@@ -83,13 +92,63 @@ def decode_records(body: bytes | memoryview) -> list[tuple[int, e.Record]]:
     records, offset = [], 0
     try:
         for value in unpacker:
-            records.append((offset, _record_of(value)))
+            if not _is_void(value):
+                records.append((offset, _record_of(value)))
             offset = unpacker.tell()
     except (CodecError, *_UNREADABLE) as error:
         raise CodecError(f"offset {offset} of the frame: {error}", offset) from error
     if offset != len(body):
         raise CodecError(f"offset {offset} of the frame: a record is cut short", offset)
     return records
+
+
+class RecordGlance(NamedTuple):
+    """Where a record stands in a frame's body and whose it says it is; None where it does not say it plainly."""
+
+    offset: int
+    end: int
+    saga_id: str | None
+    sequence: int | None
+    events: int
+
+
+def glance(body: bytes) -> list[RecordGlance]:
+    """Look at the records of a body that nobody vouches for, up to the first one that is no msgpack."""
+    unpacker = _unpacker(len(body))
+    unpacker.feed(body)
+    seen: list[RecordGlance] = []
+    offset = 0
+    try:
+        for value in unpacker:
+            end = unpacker.tell()
+            if not _is_void(value):
+                seen.append(_glance_at(value, offset, end))
+            offset = end
+    except _UNREADABLE:
+        pass
+    return seen
+
+
+def _glance_at(value: object, offset: int, end: int) -> RecordGlance:
+    match value:
+        case [int(), str(saga_id), int(sequence), _, _, list(events), *_]:
+            return RecordGlance(offset, end, saga_id, sequence, len(events))
+        case _:
+            return RecordGlance(offset, end, None, None, 0)
+
+
+def void_of(length: int) -> bytes:
+    """What stands in the place of a record of this length that was taken out."""
+    filler = b"\1" * (length - len(_VOID) - 4)
+    return _VOID + len(filler).to_bytes(4, "big") + filler
+
+
+def _is_void(value: object) -> bool:
+    match value:
+        case [int(version), bytes()]:
+            return version == 0 and version is not False
+        case _:
+            return False
 
 
 def _first_value(data: bytes | memoryview) -> object:

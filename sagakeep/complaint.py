@@ -40,7 +40,7 @@ _WORDS: Final[dict[type[BaseException], tuple[str, str]]] = {
     ),
     JournalCorrupt: (
         "the journal is damaged",
-        "nothing was changed; restore the directory from a copy, `sagakeep verify` checks it",
+        "nothing was changed; restore the directory from a copy; `sagakeep verify` says what else can be done",
     ),
     DiskFull: ("the disk is full", "free some space and start again; nothing is lost"),
     JournalBroken: (

@@ -104,6 +104,7 @@ def call_of(state: SagaState, effect: RunCall) -> Call:
         timeout_s=spec.timeout_s,
         traceparent=state.traceparent,
         action_key=key,
+        sensitive=spec.sensitive,
     )
     return action if effect.phase == "action" else _about(action, state, effect)
 

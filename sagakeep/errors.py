@@ -123,6 +123,10 @@ class Unavailable(SagakeepError):
         super().__init__(detail)
 
 
+class InDoubt(SagakeepError):
+    """The process ends, and whether the wish became durable is unknown: ask again under the same key, or look."""
+
+
 class ConfigurationError(SagakeepError):
     """A setting is wrong; the text says which, where it came from and what would be right."""
 
@@ -136,16 +140,21 @@ class JournalLocked(JournalError):
 
 
 class JournalCorrupt(JournalError):
-    """Bytes that were once durable are wrong; the start is refused with the file, offset and reason."""
+    """Bytes that were once durable are wrong; the start is refused with the file, offset and reason.
 
-    def __init__(self, file: str, offset: int, reason: str) -> None:
+    `record` is where in the frame's body the record begins that does not follow from the ones before; None when
+    it is not about a record, but about bytes.
+    """
+
+    def __init__(self, file: str, offset: int, reason: str, record: int | None = None) -> None:
         self.file = file
         self.offset = offset
         self.reason = reason
+        self.record = record
         super().__init__(f"{file}: offset {offset}: {reason}")
 
 
-class JournalBroken(JournalError):
+class JournalBroken(JournalError, InDoubt):
     """A write or fsync failed: what it covered is in doubt, nothing more may be appended. Restart."""
 
 

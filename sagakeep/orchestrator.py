@@ -27,7 +27,12 @@ from sagakeep.definition import SagaDefinition
 from sagakeep.errors import SagakeepError, SagaNotFound, Unavailable
 from sagakeep.events import Record
 from sagakeep.messages import Compensate, Create, Delete, Message, Retry, Started
-from sagakeep.runtime.journal_files import JournalStatistics, OpenedJournal, open_journal
+from sagakeep.runtime.journal_files import (
+    JournalStatistics,
+    OpenedJournal,
+    RecoveryReport,
+    open_journal,
+)
 from sagakeep.runtime.mailbox import FailureOnly, Reply
 from sagakeep.state import MOVING, SagaState
 
@@ -141,6 +146,9 @@ class Orchestrator:
     async def describe(self, saga_id: str) -> SagaState:
         """The saga as it is durable. Raises SagaNotFound."""
         self._check_recovered()
+        await (
+            trio.lowlevel.checkpoint()
+        )  # who asks over and over lets the sagas go on, and the process end
         live = self._engine.committed.live.get(saga_id)
         if live is not None:
             return live[0]
@@ -150,10 +158,8 @@ class Orchestrator:
         """The saga once it stands still (final, failed or compensation_failed), or when the time is up."""
         self._check_recovered()
         live = self._engine.committed.live.get(saga_id)
-        if live is None:
+        if live is None or live[0].status not in MOVING:
             return await self.describe(saga_id)
-        if live[0].status not in MOVING:
-            return live[0]
         reply, forget = self._engine.committed.when_still(saga_id)
         timer = self._engine.timers.set_after(timeout_s, lambda: reply.send(None))
         try:
@@ -291,6 +297,18 @@ def _open_journal(directory: str, ports: Ports) -> OpenedJournal:
     )
 
 
+def _log_report(report: RecoveryReport) -> None:
+    """Tell what the start found at the end of the journal and beside it."""
+    for note in report.notes:
+        _log.warning("%s", note)
+    if report.cut_bytes:
+        _log.warning(
+            "%d bytes were cut from the journal's end and kept in %s",
+            report.cut_bytes,
+            report.quarantined,
+        )
+
+
 async def _saga_or_error(reply: Reply | SagakeepError) -> SagaState | SagakeepError:
     if isinstance(reply, SagakeepError):
         return reply
@@ -321,6 +339,7 @@ async def opening_orchestrator(
     """As `open_orchestrator`, but the block is entered while recovery still runs."""
     ports = ports or Ports()
     opened = await ports.run_blocking(_open_journal, directory, ports)
+    _log_report(opened.report)
     engine = Engine(opened, directory, services, ports)
     try:
         async with trio.open_nursery() as nursery:

@@ -221,4 +221,21 @@ def test_a_damaged_snapshot_is_noted(directory):
     (path,) = (directory / "snap").iterdir()
     path.write_bytes(b"damaged")
     _, summary = audit(directory)
-    assert "no snapshot is whole" in summary.notes[0]
+    assert summary.notes[0].startswith(f"{path} will not be used: ")
+
+
+def test_an_older_snapshot_is_compared_too(directory):
+    newest = read_newest_snapshot(LocalDisk(), str(directory))
+    write_snapshot(LocalDisk(), str(directory), 128, [newest.chunks[0], newest.chunks[1]])
+    error = complaint_of(directory)
+    assert error.file.endswith("0000000000000080.snap")
+    assert error.reason == "saga 'held' differs from its events"
+
+
+def test_a_journal_that_ends_before_its_snapshot_is_told(directory):
+    newest = read_newest_snapshot(LocalDisk(), str(directory))
+    write_snapshot(LocalDisk(), str(directory), 1 << 30, newest.chunks)
+    error = complaint_of(directory)
+    (path,) = (directory / "wal").iterdir()
+    assert (error.file, error.offset) == (str(path), path.stat().st_size)
+    assert "ends before its snapshot" in error.reason

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -270,3 +273,47 @@ def test_the_page_has_the_tag_and_fields_of_every_event(sample: e.AnyEvent) -> N
     listed = re.sub(r"\(.*?\)|`.*?`( or `.*?`)?", "", row).split(",")
     names = [words.split()[0] for words in listed if words.split()]
     assert tuple(names) == sample.__struct_fields__
+
+
+def test_every_type_on_disk_is_ready_before_two_threads_can_want_it_first() -> None:
+    """msgspec crashes the process when two threads are the first to convert to one type at once."""
+    script = """
+        import gc
+        from sagakeep import codec, definition, events, state
+        kinds = [state.SagaState, events.Record, *events.EVENT_NAMES, definition.SagaDefinition]
+        kinds += [definition.Step, definition.RetryPolicy, state.StepState]
+        for kind in kinds:
+            about = {type(one).__name__ for one in gc.get_referents(kind)}
+            assert "StructInfo" in about, f"{kind} is not ready"
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
+
+
+# What a repair took out
+
+
+@pytest.mark.parametrize("length", [20, 262, 300, 70_000])
+def test_a_void_is_as_long_as_the_record_was_and_is_skipped(length: int) -> None:
+    void = codec.void_of(length)
+    assert len(void) == length
+    good = encode_record(record_of(SAMPLES[0]))
+    assert [offset for offset, _ in decode_records(void + good + void)] == [length]
+    assert [seen.offset for seen in codec.glance(void + good)] == [length]
+    with pytest.raises(CodecError, match="no version"):
+        decode_record(void)
+
+
+@pytest.mark.parametrize("value", [[0, "text"], [False, b""], [0, b"", 1], [0]])
+def test_what_only_looks_like_a_void_is_no_record(value: object) -> None:
+    with pytest.raises(CodecError):
+        decode_records(msgpack.packb(value))
+
+
+def test_a_glance_stops_where_nothing_can_be_read_and_names_what_it_can() -> None:
+    good = encode_record(record_of(SAMPLES[0]))
+    seen = codec.glance(good + msgpack.packb([1, 2]) + b"\xc1" + good)
+    assert [(one.offset, one.saga_id) for one in seen] == [
+        (0, record_of(SAMPLES[0]).saga_id),
+        (len(good), None),
+    ]
+    assert seen[0].events == len(record_of(SAMPLES[0]).events)

@@ -7,14 +7,16 @@ import fcntl
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from random import Random
 
 import pytest
 from journal_samples import bodies, open_sample
 
 from sagakeep.errors import JournalLocked
-from sagakeep.runtime.disk import LocalDisk
-from sagakeep.simulation.disk import MemoryDisk
+from sagakeep.runtime.disk import DiskFile, LocalDisk
+from sagakeep.simulation.disk import Inode, MemoryDisk
 
 
 def test_a_write_is_read_back_and_is_short_only_at_the_end_of_the_file(tmp_path: Path) -> None:
@@ -62,7 +64,7 @@ def test_a_file_on_a_read_only_disk_is_opened_to_read(
     (tmp_path / "x").write_bytes(b"old")
     real = os.open
 
-    def refuse_writers(path: str, flags: int) -> int:
+    def refuse_writers(path: str, flags: int, mode: int = 0o777) -> int:
         if flags & os.O_RDWR:
             raise OSError(errno.EROFS, "read-only", path)
         return real(path, flags)
@@ -213,3 +215,107 @@ def test_the_disk_in_memory_forgets_what_was_not_synced() -> None:
     with pytest.raises(JournalLocked):
         disk.lock("d/LOCK")
     held.release()
+
+
+def test_the_disk_in_memory_does_what_the_real_one_does(tmp_path: Path) -> None:
+    """Any operations, in any order: the same bytes, names, sizes and errors."""
+    random = Random(7)
+    for index in range(30):
+        root = f"{tmp_path}/{index}"
+        memory, local = MemoryDisk(), LocalDisk()
+        for disk in (memory, local):
+            disk.make_directory(root)
+        for _ in range(40):
+            do = partial(a_step, random.getrandbits(32), root)
+            assert do(memory) == do(local)
+
+
+def a_step(seed: int, root: str, disk: MemoryDisk | LocalDisk) -> object:
+    """One operation on one of three names, and what can be seen after it."""
+    random = Random(seed)
+    path, other = (f"{root}/{name}" for name in random.sample("abc", 2))
+    size, offset = random.randrange(1500), random.randrange(1500)
+    try:
+        match random.choice(
+            ("create", "write", "truncate", "allocate", "sync", "rename", "unlink")
+        ):
+            case "create":
+                disk.open(path, create=True).close()
+            case "rename":
+                disk.rename(path, other)
+            case "unlink":
+                disk.unlink(path)
+            case other_operation:
+                change(disk.open(path), other_operation, size, offset, random)
+    except FileNotFoundError:
+        return "not there"
+    found = {}
+    for name in disk.list(root):
+        file = disk.open(f"{root}/{name}")
+        found[name] = (file.size(), file.pread(4000, 0), file.pread(10, offset))
+        file.close()
+    return found, disk.exists(path)
+
+
+def change(file: DiskFile, operation: str, size: int, offset: int, random: Random) -> None:
+    match operation:
+        case "write":
+            file.pwrite(random.randbytes(size), offset)
+        case "truncate":
+            file.truncate(min(size, file.size()))
+        case "allocate":
+            file.allocate(size)
+        case _:
+            file.fdatasync()
+            file.fsync()
+    file.close()
+
+
+def written(random: Random) -> tuple[MemoryDisk, Inode]:
+    """A file of four sectors, durable, of which three were written anew since."""
+    disk = MemoryDisk()
+    disk.put("d/x", b"o" * 2048)
+    disk.open("d/x").pwrite(b"n" * 1536, 512)
+    return disk, disk.names["d/x"]
+
+
+def test_a_power_cut_leaves_any_of_the_sectors_that_were_not_synced_or_a_torn_one() -> None:
+    found = set()
+    for seed in range(300):
+        disk, _ = written(Random(seed))
+        found.add(disk.cut_power(Random(seed)).get("d/x"))
+    assert all(data[:512] == b"o" * 512 for data in found), "what was not written stays"
+    assert {b"o" * 2048, b"o" * 512 + b"n" * 1536} <= found
+    assert any(data[512:1024] == b"o" * 512 and data[1024:1536] == b"n" * 512 for data in found)
+    assert any(data.count(b"n") % 512 > 0 for data in found), "torn within a sector"
+
+
+def test_a_kill_leaves_all_that_was_written_and_a_cut_after_it_may_still_take_it() -> None:
+    disk, _ = written(Random(0))
+    disk.lock("d/LOCK")
+    disk.kill()
+    disk.lock("d/LOCK").release()
+    assert disk.get("d/x") == b"o" * 512 + b"n" * 1536
+    assert disk.cut_power().get("d/x") == b"o" * 2048
+
+
+def test_after_a_failed_sync_what_is_read_is_never_written() -> None:
+    disk, inode = written(Random(0))
+    inode.fail_sync(Random(1))
+    file = disk.open("d/x")
+    file.fsync()
+    assert file.pread(2048, 0) == b"o" * 512 + b"n" * 1536
+    lost = disk.cut_power().get("d/x")
+    assert lost != disk.get("d/x")
+    assert disk.cut_power(Random(3)).get("d/x") == lost
+    file.pwrite(b"m" * 2048, 0)
+    file.fsync()
+    assert disk.cut_power().get("d/x") == b"m" * 2048
+
+
+def test_a_sync_in_part_leaves_the_rest_to_the_next_one() -> None:
+    disk, inode = written(Random(0))
+    inode.sync_in_part(Random(1))
+    assert disk.cut_power().get("d/x") != disk.get("d/x")
+    disk.open("d/x").fsync()
+    assert disk.cut_power().get("d/x") == disk.get("d/x")

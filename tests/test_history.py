@@ -73,7 +73,9 @@ async def test_a_record_that_is_not_the_one_before_is_refused_with_its_place(
     )
     with pytest.raises(JournalCorrupt, match="does not follow") as caught:
         await History(files).records(last)
-    assert caught.value.file == f"position {before.frame}"
+    place = (caught.value.file, caught.value.offset, caught.value.record)
+    assert place == (*files.place_of(before.frame), before.offset)
+    assert place[0].endswith(".seg")
     files.close()
 
 

@@ -167,6 +167,12 @@ async def test_a_body_of_another_type_is_refused(api: AsgiClient, content_type: 
     assert "application/json" in problem["detail"]
 
 
+@pytest.mark.parametrize("coding", ["gzip", "identity, gzip", ""])
+async def test_a_body_that_is_encoded_is_refused(api: AsgiClient, coding: str) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": coding}
+    await refused(api, 415, "POST", "/api/sagas", b"{}", headers=headers)
+
+
 async def test_parameters_and_case_of_a_content_type_do_not_matter(api: AsgiClient) -> None:
     headers = {"Content-Type": "Application/JSON; charset=utf-8"}
     body = json.dumps(saga()).encode()

@@ -6,6 +6,7 @@ import errno
 import logging
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,22 @@ async def test_running_a_saga_begins_it_and_waits_for_it(
         slow = parse_definition(saga(step("a", "gated"), id="y"), None)
         assert (await sagas.run(slow, 1)).status is SagaStatus.RUNNING
         assert sagas._engine.committed._waiting == {}
+
+
+async def test_who_asks_over_and_over_lets_the_others_go_on(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """Also when the process ends: a loop that waits for a saga would keep it from doing so."""
+    async with keeping(tmp_path) as sagas:
+        done = await begin_and_wait(sagas, step("a"))
+        waiting = await begin(sagas, step("a", "gated"))
+        for ask in (sagas.describe, partial(sagas.wait, timeout_s=0.1)):
+            for saga_id in (done.id, waiting):
+                with trio.testing.assert_checkpoints():
+                    await ask(saga_id)
+        sagas._engine.committed.end()
+        with trio.testing.assert_checkpoints():
+            assert (await sagas.wait(waiting, 10)).status is SagaStatus.RUNNING
 
 
 async def test_waiting_ends_with_the_time_or_with_the_saga(
@@ -523,3 +540,26 @@ def test_a_random_life_is_at_any_time_the_fold_of_its_journal(
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
         run_the_same_way(random_life, Path(directory), script, definitions, moves)
+
+
+async def test_what_a_start_cut_off_or_left_alone_is_logged(
+    tmp_path: Path, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = LeanDisk()
+    async with keeping(tmp_path, disk) as sagas:
+        await begin_and_wait(sagas)
+    wal = f"{tmp_path}/wal"
+    path = f"{wal}/{disk.list(wal)[0]}"
+    data = disk.get(path)
+    disk.put(path, data[:-20])
+    disk.put(f"{wal}/notes.txt", b"mine")
+    with caplog.at_level(logging.WARNING):
+        async with keeping(tmp_path, disk):
+            pass
+    told = [record.getMessage() for record in caplog.records]
+    assert f"{wal}/notes.txt is no file of the journal and was ignored" in told
+    assert [line for line in told if "torn: the header of the frame never arrived" in line]
+    kept = [line for line in told if "bytes were cut from the journal's end and kept in" in line]
+    assert len(kept) == 1
+    assert kept[0].startswith("25 "), "those before the last zeros"
+    assert kept[0].rpartition(" ")[2] in disk.paths()

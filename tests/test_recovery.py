@@ -39,9 +39,10 @@ from sagakeep.events import Record
 from sagakeep.orchestrator import Orchestrator
 from sagakeep.runtime.blocking import in_turn
 from sagakeep.runtime.disk import Disk
-from sagakeep.runtime.journal_files import open_journal
+from sagakeep.runtime.journal_files import Position, open_journal
 from sagakeep.runtime.snapshot_file import write_snapshot
 from sagakeep.state import SagaState, SagaStatus
+from sagakeep.transitions import fold
 
 
 @pytest.fixture(autouse=True)
@@ -372,6 +373,10 @@ async def refusal(directory: Path, disk: Disk) -> JournalCorrupt:
     return error
 
 
+def first_segment(directory: Path, disk: Disk) -> str:
+    return f"{directory}/wal/{disk.list(f'{directory}/wal')[0]}"
+
+
 CREATED = e.SagaCreated(DEFINITION)
 GOOD = Record("s", 1, NOON, None, (CREATED,))
 
@@ -395,7 +400,9 @@ async def test_a_record_that_does_not_follow_is_refused_with_its_place(
     position = files.append([first, encode_record(record)])
     files.close()
     error = await refusal(tmp_path, disk)
-    assert (error.file, error.offset) == (f"position {position}", len(first))
+    assert (error.file, error.offset) == (first_segment(tmp_path, disk), position)
+    assert error.record == len(first)
+    assert error.reason.startswith(f"record at byte {len(first)} of the frame: ")
     assert reason in error.reason
 
 
@@ -408,7 +415,8 @@ async def test_bytes_that_are_no_record_are_refused_with_their_place(
     position = files.append([first, b"\xc1"])
     files.close()
     error = await refusal(tmp_path, disk)
-    assert (error.file, error.offset) == (f"position {position}", len(first))
+    assert (error.file, error.offset) == (first_segment(tmp_path, disk), position)
+    assert error.record == len(first)
 
 
 async def test_a_journal_that_ends_before_its_snapshot_is_refused(
@@ -420,6 +428,32 @@ async def test_a_journal_that_ends_before_its_snapshot_is_refused(
     error = await refusal(tmp_path, disk)
     assert "ends before its snapshot" in error.reason
     assert isinstance(error, SagakeepError)
+
+
+async def test_a_snapshot_that_has_one_small_frame_more_than_the_journal_is_refused(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    disk = LeanDisk()
+    files = open_journal(disk, str(tmp_path), now_ns=0).files
+    files.append([encode_record(GOOD)])
+    end = files.position
+    started = Record("s", 2, NOON, (128, 0), (e.SagaStarted(NOON),))
+    files.append([encode_record(started)])
+    assert files.position - end < 128, "less than the header of the segment that a start begins"
+    state = fold(fold(None, GOOD), started)
+    save_snapshot(
+        disk,
+        str(tmp_path),
+        files.position,
+        {"s": (state, Position(end, 0))},
+        Statistics({}, 0, 0.0),
+    )
+    files.close(clean=False)
+    segment = first_segment(tmp_path, disk)
+    disk.put(segment, disk.get(segment)[:end])
+    error = await refusal(tmp_path, disk)
+    assert "ends before its snapshot" in error.reason
+    assert (error.file, error.offset) == (segment, end)
 
 
 async def test_time_does_not_run_backwards_over_a_restart(

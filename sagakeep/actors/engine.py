@@ -108,7 +108,7 @@ class Engine:
         Raises JournalBroken when the disk fails, JournalCorrupt when a record does not follow from others.
         """
         async with trio.open_nursery() as outer:
-            self.read_model.open(self.files.uuid, journal_end=self.files.position)
+            self.read_model.open(self.files.uuid, journal_end=self.files.end_found)
             await outer.start(self.read_model.run)
             outer.start_soon(self.timers.run)
             outer.start_soon(self.snapshots.run)

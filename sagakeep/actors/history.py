@@ -51,11 +51,20 @@ class History:
             record = decode_record(self._files.read_record(Position(*position)))
             if record.sequence + len(record.events) - 1 <= after:
                 break
-            _check_chain(record, records[-1] if records else None, position)
+            if records and not _precedes(record, records[-1]):
+                raise self._corrupt(position, records[-1])
             records.append(record)
             position = record.previous
         records.reverse()
         return records
+
+    def _corrupt(self, position: tuple[int, int], following: Record) -> JournalCorrupt:
+        frame, record = position
+        reason = (
+            f"record at byte {record} of the frame: saga {following.saga_id!r}: event"
+            f" {following.sequence} does not follow this record"
+        )
+        return JournalCorrupt(*self._files.place_of(frame), reason, record)
 
     def state_now(self, last: tuple[int, int]) -> SagaState:
         """As `state`, blocking."""
@@ -66,13 +75,6 @@ class History:
         return state
 
 
-def _check_chain(record: Record, following: Record | None, position: tuple[int, int]) -> None:
-    if following is None:
-        return
-    fits = record.saga_id == following.saga_id
-    if not fits or record.sequence + len(record.events) != following.sequence:
-        raise JournalCorrupt(
-            f"position {position[0]}",
-            position[1],
-            f"saga {following.saga_id!r}: event {following.sequence} does not follow this record",
-        )
+def _precedes(record: Record, following: Record) -> bool:
+    after = record.sequence + len(record.events)
+    return (record.saga_id, after) == (following.saga_id, following.sequence)

@@ -73,12 +73,10 @@ async def recover(
     began_s = stopwatch()
     end = files.position
     snapshot = await run_blocking(_load_snapshot, disk, directory)
-    if snapshot is not None and snapshot.position > end:
-        raise JournalCorrupt(
-            directory,
-            end,
-            f"the journal ends before its snapshot at {snapshot.position}: frames are lost",
-        )
+    if snapshot is not None and snapshot.position > files.end_found:
+        file, offset = files.place_of(files.end_found - 1)
+        reason = f"the journal ends before its snapshot at {snapshot.position}: frames are lost"
+        raise JournalCorrupt(file, offset + 1, reason)
     use = snapshot is not None and snapshot.position <= read_model.applied_through
     start = 0
     if snapshot is not None and use:
@@ -118,7 +116,8 @@ def _fold_tail(files: JournalFiles, start: int, known: Live) -> Iterator[_Noted]
                 yield _Noted(note, Position(frame.position, offset))
         except (CodecError, ImpossibleEvent) as error:
             place = error.offset if isinstance(error, CodecError) else offset
-            raise JournalCorrupt(f"position {frame.position}", place, str(error)) from error
+            reason = f"record at byte {place} of the frame: {error}"
+            raise JournalCorrupt(*files.place_of(frame.position), reason, place) from error
 
 
 def _next_piece(folding: Iterator[_Noted], stopwatch: Callable[[], float]) -> list[_Noted]:

@@ -19,6 +19,7 @@ marked as repeated, so that a refusal of the second does not hide that the first
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final, NamedTuple
 
 import msgspec
@@ -103,7 +104,9 @@ class SagaActor:
         self.saga_id = saga_id
         self.state = state
         self._position = position
-        self.mailbox: Mailbox[Message] = Mailbox(limits.MAILBOX_MAX, self._arrived)
+        self.mailbox: Mailbox[Message] = Mailbox(
+            limits.MAILBOX_MAX, partial(dispatcher.schedule, self)
+        )
         self._pending: Pending | None = None
         self.is_scheduled = False
         self._is_resting = state is None  # takes no turns: being created, or down after a crash
@@ -117,7 +120,7 @@ class SagaActor:
 
     def create(self, envelope: Envelope[Create]) -> None:
         """Make the saga; its creator is answered Started once it is durable. Raises what cannot be written."""
-        decision = create(envelope.message, self._now())
+        decision = create(envelope.message, self._world.clock.now_utc_s())
         self._commit(decision, envelope)
 
     def take_up(self) -> None:
@@ -140,7 +143,7 @@ class SagaActor:
         """Take the durable state again and stand still, after too many crashes."""
         self.state, self._position = state, position
         self._is_taking_up = False  # nothing that is outstanding for this state is begun any more
-        self._commit(decide(state, Hold(error), self._now()), None)
+        self._commit(decide(state, Hold(error), self._world.clock.now_utc_s()), None)
 
     def end(self) -> None:
         """Let go of everything; nobody is left waiting."""
@@ -174,7 +177,7 @@ class SagaActor:
     def _handle(self, envelope: Envelope[Message]) -> None:
         assert self.state is not None, "a message comes after the creation"
         try:
-            decision = decide(self.state, envelope.message, self._now())
+            decision = decide(self.state, envelope.message, self._world.clock.now_utc_s())
             if decision.events:
                 self._commit(decision, envelope)
             else:
@@ -236,10 +239,6 @@ class SagaActor:
             answer = Started(pending.state, is_new=True) if is_new else pending.state
             pending.envelope.reply(answer)
 
-    def _arrived(self) -> None:
-        if not self._is_resting:
-            self._dispatcher.schedule(self)
-
     # Effects
 
     def reconcile(self) -> None:
@@ -254,7 +253,9 @@ class SagaActor:
                     wakes_at_utc_s = _earlier(wakes_at_utc_s, effect.at_utc_s)
             elif effect in self._jobs:
                 jobs[effect] = self._jobs.pop(effect)
-            elif effect.not_before_utc_s and effect.not_before_utc_s > self._now():
+            elif (
+                effect.not_before_utc_s and effect.not_before_utc_s > self._world.clock.now_utc_s()
+            ):
                 wakes_at_utc_s = _earlier(wakes_at_utc_s, effect.not_before_utc_s)
             else:
                 jobs[effect] = self._submit(self.state, effect)
@@ -264,9 +265,6 @@ class SagaActor:
         self._is_taking_up = False
         if wakes_at_utc_s != self._wakes_at_utc_s:
             self._wake_at(wakes_at_utc_s)
-
-    def _now(self) -> float:
-        return self._world.clock.now_utc_s()
 
     def _submit(self, state: SagaState, effect: RunCall) -> Job:
         call = call_of(state, effect)

@@ -40,7 +40,7 @@ _Read = TypeVar("_Read")
 
 _threads: Final = anyio.CapacityLimiter(THREADS)
 _is_name: Final = re.compile(limits.NAME_PATTERN).fullmatch
-_is_key: Final = re.compile(rf"[\x20-\x7e]{{1,{limits.IDEMPOTENCY_KEY_CHARS_MAX}}}").fullmatch
+_is_key: Final = re.compile(limits.IDEMPOTENCY_KEY_PATTERN).fullmatch
 _is_traceparent: Final = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 ).fullmatch
@@ -199,7 +199,10 @@ def check_reason(reason: str, faults: Faults) -> None:
 
 
 def _require(request: Request, kinds: Collection[str]) -> str:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    media_type = ",".join(request.headers.getlist("content-type")).partition(";")[0].strip().lower()
+    coding = request.headers.get("content-encoding", "identity").lower()
+    if coding != "identity":
+        raise HTTPException(415, f"the body is encoded with {coding!r}; send it as it is")
     if media_type not in kinds:
         found = f"the body is {media_type!r}" if media_type else "the body has no Content-Type"
         raise HTTPException(415, f"{found}; expected {' or '.join(sorted(kinds))}")

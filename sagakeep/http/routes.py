@@ -48,7 +48,7 @@ _CREATE_HEADERS: Final = (
     Parameter(
         "Idempotency-Key",
         "header",
-        {"type": "string", "minLength": 1, "maxLength": limits.IDEMPOTENCY_KEY_CHARS_MAX},
+        {"type": "string", "pattern": limits.IDEMPOTENCY_KEY_PATTERN},
         "The same key and body give the same saga again; with another body it is a 422.",
     ),
     Parameter(
@@ -79,6 +79,37 @@ _SAGA: Final = Answer("The saga.", SagaView, headers=("ETag",))
 _MOVED: Final = Answer("The wish is durable; the saga, now.", SagaView, headers=("ETag",))
 _APPLIED: Final = ("Preference-Applied",)
 _CREATED: Final = ("ETag", "Location", "Preference-Applied")
+_ABOUT_IT: Final = (
+    "get_saga",
+    "get_status",
+    "get_events",
+    "compensate_saga",
+    "retry_saga",
+    "delete_saga",
+)
+_ORDER: Final = {
+    "name": "order_processing",
+    "steps": [
+        {
+            "id": "reserve_inventory",
+            "service": "inventory",
+            "action": "reserve",
+            "compensation": "release",
+            "payload": {"productId": "prod_123", "quantity": 2},
+        },
+        {
+            "id": "process_payment",
+            "service": "payment",
+            "action": "charge",
+            "compensation": "refund",
+            "payload": {
+                "amount": 99.99,
+                "reservation": {"$from": "steps.reserve_inventory.result.reservationId"},
+            },
+        },
+    ],
+    "tags": {"customer": "c-7"},
+}
 
 ROUTES: Final = (
     Operation(
@@ -87,18 +118,26 @@ ROUTES: Final = (
         handlers.create_saga,
         "Begin a saga; it is durable when the reply comes.",
         {
-            201: [Answer("The saga, which is durable.", CreatedSagaView, headers=_CREATED)],
+            201: [
+                Answer(
+                    "The saga, which is durable.",
+                    CreatedSagaView,
+                    headers=_CREATED,
+                    links=_ABOUT_IT,
+                )
+            ],
             200: [
                 Answer(
                     "The saga that this Idempotency-Key began before.",
                     CreatedSagaView,
                     headers=(*_CREATED, "Idempotency-Replayed"),
+                    links=_ABOUT_IT,
                 )
             ],
         },
         errors=(409, 415, 422),
         parameters=_CREATE_HEADERS,
-        body=Body(SagaDefinition),
+        body=Body(SagaDefinition, example=_ORDER),
     ),
     Operation(
         "GET",
@@ -119,7 +158,11 @@ ROUTES: Final = (
         parameters=(
             Parameter("Prefer", "header", _TEXT, "findings: as for one saga, with each entry."),
         ),
-        body=Body(Batch, others={"application/x-ndjson": _NDJSON, "application/ndjson": _NDJSON}),
+        body=Body(
+            Batch,
+            others={"application/x-ndjson": _NDJSON, "application/ndjson": _NDJSON},
+            example=[_ORDER],
+        ),
     ),
     Operation(
         "GET",

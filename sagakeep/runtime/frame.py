@@ -120,7 +120,19 @@ def seed_of(salt: bytes) -> int:
 def encode(body: bytes, count: int, offset: int, place: Place, flags: int = 0) -> tuple[bytes, int]:
     """Return the bytes of a frame for `offset` of its segment, and its header crc."""
     if ZERO_RUN in body:
-        body, flags = stuff(body), flags | STUFFED
+        return _pack(stuff(body), count, offset, place, flags | STUFFED)
+    return _pack(body, count, offset, place, flags)
+
+
+def encode_like(
+    header: FrameHeader, body: bytes, count: int, offset: int, place: Place
+) -> tuple[bytes, int]:
+    """Encode as long a body as a frame has, in its way: what stands behind it need not move."""
+    stored = stuff(body) if header.flags & STUFFED else body
+    return _pack(stored, count, offset, place, header.flags)
+
+
+def _pack(body: bytes, count: int, offset: int, place: Place, flags: int) -> tuple[bytes, int]:
     length = len(body)
     tail = bytes(frame_bytes(length) - HEADER_BYTES - length - len(END_MARK)) + END_MARK
     body_crc = zlib.crc32(tail, zlib.crc32(body))
@@ -191,7 +203,7 @@ def look(data: bytes, offset: int, place: Place) -> Sight:
     return Sight(
         offset=offset,
         live_end=live_end,
-        later_frame=_find_frame(data, offset + ALIGN, place),
+        later_frame=find_frame(data, offset + ALIGN, place),
         header=header is not None,
         fits=header is not None and fits(header, offset, place),
         end_missing=header is not None and live_end < end,
@@ -201,7 +213,7 @@ def look(data: bytes, offset: int, place: Place) -> Sight:
     )
 
 
-def _find_frame(data: bytes, offset: int, place: Place) -> int | None:
+def find_frame(data: bytes, offset: int, place: Place) -> int | None:
     """Return where the next true header stands, from `offset` on."""
     at = data.find(MAGIC_BYTES, offset)
     while at >= 0:

@@ -80,6 +80,7 @@ class JournalVerification:
         self.frames = 0
         self.records = 0
         self.torn_bytes = 0
+        self.end = 0  # position where the journal ends, as far as it was read
         self.notes: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[ScannedFrame]:
@@ -92,6 +93,7 @@ class JournalVerification:
             checked = _check_moving_segment(self._disk, self._paths, layout, index)
             self.segments += 1
             self.torn_bytes = checked.live_end - checked.end
+            self.end = checked.end_position
             self.notes += (checked.note,) if checked.note else ()
             for found in checked.frames:
                 if found.header.records:
@@ -108,8 +110,13 @@ def verify_journal(disk: Disk, directory: str) -> JournalVerification:
 def read_layout(disk: Disk, paths: Paths) -> Layout | None:
     """Return what the directory says it holds, or None if it holds no journal yet.
 
-    Raises `JournalCorrupt` when its files contradict each other.
+    Raises `JournalCorrupt` when its files contradict each other, `JournalError` when a repair is half done.
     """
+    if disk.exists(paths.repair):
+        raise JournalError(
+            f"{paths.repair}: a repair was interrupted: `sagakeep repair {paths.root} --yes`, or a start of the"
+            " server, finishes it"
+        )
     format_note, head = read_format(disk, paths), read_head(disk, paths)
     numbered, staged, notes = _sort_names(disk, paths)
     if format_note is None:

@@ -3,6 +3,7 @@
     LOCK            held by the process that writes; names it
     FORMAT          which journal this is: its uuid; written once, when all else is made
     HEAD            the highest segment in use; replaced each time a segment is begun
+    REPAIR          a repair that was decided on and is not finished: see `amendment`
     wal/*.seg       the segments
     snap/*.snap     snapshots
     quarantine/*    bytes that were cut from a torn tail; for people, never read
@@ -46,6 +47,10 @@ class Paths(NamedTuple):
         return f"{self.root}/HEAD"
 
     @property
+    def repair(self) -> str:
+        return f"{self.root}/REPAIR"
+
+    @property
     def wal(self) -> str:
         return f"{self.root}/wal"
 
@@ -65,7 +70,7 @@ class Format(NamedTuple):
     created_ns: int
 
     def encode(self) -> bytes:
-        return _seal(
+        return seal(
             f"sagakeep-journal {VERSION}\nuuid {self.uuid.hex()}\ncreated_ns {self.created_ns}\n"
         )
 
@@ -78,12 +83,12 @@ class Head(NamedTuple):
     base: int
 
     def encode(self) -> bytes:
-        return _seal(f"uuid {self.uuid.hex()}\nsegment {self.segment}\nbase {self.base}\n")
+        return seal(f"uuid {self.uuid.hex()}\nsegment {self.segment}\nbase {self.base}\n")
 
 
 def read_format(disk: Disk, paths: Paths) -> Format | None:
     """Return what FORMAT says, or None if there is none."""
-    text = _read_note(disk, paths.format)
+    text = read_note(disk, paths.format)
     if text is None:
         return None
     match = _FORMAT.fullmatch(text)
@@ -99,7 +104,7 @@ def read_format(disk: Disk, paths: Paths) -> Format | None:
 
 def read_head(disk: Disk, paths: Paths) -> Head | None:
     """Return what HEAD says, or None if there is none."""
-    text = _read_note(disk, paths.head)
+    text = read_note(disk, paths.head)
     if text is None:
         return None
     match = _HEAD.fullmatch(text)
@@ -139,17 +144,18 @@ def replace_file(disk: Disk, path: str, data: bytes) -> None:
     disk.sync_directory(path.rpartition("/")[0])
 
 
-def _seal(text: str) -> bytes:
+def seal(text: str) -> bytes:
+    """Return a note's bytes: its lines and the crc of them."""
     data = text.encode("ascii")
     return data + b"crc32 %08x\n" % zlib.crc32(data)
 
 
-def _read_note(disk: Disk, path: str) -> str | None:
+def read_note(disk: Disk, path: str, size_max: int = NOTE_BYTES_MAX) -> str | None:
     """Return the text of a note without its crc line, or None if there is no such file."""
     if not disk.exists(path):
         return None
-    data = read_file(disk, path, NOTE_BYTES_MAX)
+    data = read_file(disk, path, size_max)
     text = data[: data.rfind(b"crc32 ")]
-    if not text.isascii() or _seal(text.decode("ascii")) != data:
+    if not text.isascii() or seal(text.decode("ascii")) != data:
         raise JournalCorrupt(path, 0, "its crc is wrong")
     return text.decode("ascii")

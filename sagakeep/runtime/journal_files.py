@@ -31,6 +31,7 @@ from typing import NamedTuple
 from sagakeep import limits
 from sagakeep.errors import DiskFull, JournalBroken, JournalError
 from sagakeep.runtime import frame, segment
+from sagakeep.runtime.amendment import finish_amendment
 from sagakeep.runtime.disk import FULL_ERRNOS, Disk, DiskFile, DiskLock
 from sagakeep.runtime.journal_check import JournalVerification, verify_journal
 from sagakeep.runtime.journal_directory import Paths
@@ -89,6 +90,7 @@ class JournalFiles:
         self._segment_bytes = segment_bytes
         self._salt = salt
         self.uuid = first.uuid.hex()  # of the directory, for life
+        self.end_found = first.base  # where the journal ended when it was opened
         self._trouble = ""  # why the journal is broken or closed
         self._frames = self._records = self._bytes = self._fdatasyncs = 0
         self._use(first, segment_bytes)
@@ -133,6 +135,10 @@ class JournalFiles:
     def scan(self, after: int = 0) -> Iterator[ScannedFrame]:
         """Yield the durable frames that stand at `after` or later, in order; from any thread."""
         return self._reader.scan(after)
+
+    def place_of(self, position: int) -> tuple[str, int]:
+        """Return the file that holds a position, and the offset there; from any thread."""
+        return self._reader.place_of(position)
 
     def free_bytes(self) -> int:
         """Return the space that is left on the journal's file system."""
@@ -249,6 +255,7 @@ def open_journal(
         disk.make_directory(paths.root)
         lock = disk.lock(paths.lock)
         try:
+            aside = finish_amendment(disk, paths)
             found = recover(disk, paths, now_ns=now_ns, salt=salt(), uuid=uuid())
             reader = JournalReader(disk, paths, found.segments, found.following.base)
             files = JournalFiles(disk, paths, lock, reader, found.following, segment_bytes, salt)
@@ -259,4 +266,5 @@ def open_journal(
         if error.errno in FULL_ERRNOS:
             raise DiskFull(f"{paths.root}: no space to open the journal: {error}") from error
         raise JournalError(f"{paths.root}: the journal cannot be opened: {error}") from error
-    return OpenedJournal(files, found.report)
+    finished = (f"a repair was interrupted and is finished: see {aside}",) if aside else ()
+    return OpenedJournal(files, found.report._replace(notes=(*finished, *found.report.notes)))

@@ -93,6 +93,11 @@ class JournalReader:
         for index in range(first, len(segments)):
             yield from self._scan_segment(segments, index, durable, after)
 
+    def place_of(self, position: int) -> tuple[str, int]:
+        """Return the file that holds a position, and the offset there."""
+        this = self._segments[max(0, _index_of(self._segments, position))]
+        return f"{self._paths.wal}/{this.name}", position - this.base
+
     def close(self) -> None:
         """Close the files and read no more records; may be repeated."""
         with self._lock:

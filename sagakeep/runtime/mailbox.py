@@ -23,7 +23,7 @@ from typing import Generic, TypeVar
 import msgspec
 import trio
 
-from sagakeep.errors import SagakeepError, Unavailable
+from sagakeep.errors import InDoubt, Unavailable
 
 M = TypeVar("M")
 T = TypeVar("T")
@@ -33,7 +33,7 @@ class MailboxFull(Unavailable):
     """The actor has too much to do already; nothing was queued, try again later."""
 
 
-class MailboxClosed(SagakeepError):
+class MailboxClosed(InDoubt):
     """The actor ended before it answered; whether it handled the message is unknown."""
 
 

@@ -27,7 +27,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from sagakeep import limits
@@ -55,6 +55,13 @@ class Snapshot(NamedTuple):
     position: int
     chunks: list[bytes]
     notes: tuple[str, ...] = ()
+
+
+class DamagedSnapshot(NamedTuple):
+    """A snapshot that will not be used, and why."""
+
+    path: str
+    reason: str
 
 
 class _Damaged(Exception):
@@ -96,16 +103,24 @@ def read_newest_snapshot(disk: Disk, directory: str) -> Snapshot | None:
 
     The caller refuses a snapshot whose position is beyond the journal's: then frames are lost.
     """
+    notes: tuple[str, ...] = ()
+    for found in read_snapshots(disk, directory):
+        if isinstance(found, Snapshot):
+            return found._replace(notes=notes)
+        notes += (f"{found.path} was passed over: {found.reason}",)
+    return None
+
+
+def read_snapshots(disk: Disk, directory: str) -> Iterator[Snapshot | DamagedSnapshot]:
+    """Yield every snapshot, newest first, whole or not."""
     paths = Paths(directory.rstrip("/") or "/")
-    notes: list[str] = []
     for position, path in _find(disk, paths):
         try:
             chunks = _decode(read_file(disk, path), _uuid(disk, paths), position)
         except (_Damaged, JournalCorrupt) as damage:
-            notes.append(f"{path} was passed over: {damage}")
+            yield DamagedSnapshot(path, str(damage))
         else:
-            return Snapshot(position, chunks, tuple(notes))
-    return None
+            yield Snapshot(position, chunks)
 
 
 def _find(disk: Disk, paths: Paths) -> list[tuple[int, str]]:

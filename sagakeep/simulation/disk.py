@@ -142,9 +142,7 @@ class MemoryDisk:
         if create:
             inode = self.names.setdefault(path, Inode())
             inode.data.clear()
-        elif path not in self.names:
-            raise FileNotFoundError(errno.ENOENT, "no such file", path)
-        return MemoryFile(self.names[path])
+        return MemoryFile(self._find(path))
 
     def list(self, directory: str) -> list[str]:
         heads = (path.rpartition("/") for path in self.names)
@@ -154,10 +152,17 @@ class MemoryDisk:
         pass
 
     def rename(self, old: str, new: str) -> None:
+        self._find(old)
         self.names[new] = self.names.pop(old)
 
     def unlink(self, path: str) -> None:
+        self._find(path)
         del self.names[path]
+
+    def _find(self, path: str) -> Inode:
+        if path not in self.names:
+            raise FileNotFoundError(errno.ENOENT, "no such file", path)
+        return self.names[path]
 
     def sync_directory(self, path: str) -> None:
         for synced in [name for name in self.synced_names if name.rpartition("/")[0] == path]:

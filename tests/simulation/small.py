@@ -28,6 +28,12 @@ def _saga(saga_id: str, *steps: dict[str, object], **more: object) -> SagaPlan:
     return SagaPlan(document, f"key of {saga_id}", ())
 
 
+def _nameless(key: str) -> SagaPlan:
+    """A saga whose id the orchestrator chooses; two clients may ask for it at the same time."""
+    document = {"name": "small", "steps": [_step("a")], "timeout": 30}
+    return SagaPlan(document, key, ())
+
+
 def _world(*sagas: SagaPlan, trouble: dict[str, float] | None = None) -> Configuration:
     """`alpha` does what it is asked; `beta` has the trouble."""
     services = {
@@ -76,6 +82,7 @@ SMALL: dict[str, Configuration] = {
             )
         )
     ),
+    "same": _world(_nameless("a key for both"), _nameless("a key for both")),
     "two": _world(
         _saga("s", _step("a")),
         _saga("t", _step("a", "beta"))._replace(wishes=(Wish(0.0, "compensate"),)),

@@ -1,0 +1,173 @@
+"""Salvage: what can be read of a damaged journal, and what cannot.
+
+The *chain* is what stands whole from the beginning: segments and frames that follow each other without a gap,
+whatever HEAD and FORMAT say. Beyond it frames may still be read one by one; what cannot is a gap, whose records
+may still say whose they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from sagakeep.codec import glance
+from sagakeep.errors import JournalCorrupt, JournalError
+from sagakeep.runtime import frame, segment
+from sagakeep.runtime.disk import Disk
+from sagakeep.runtime.journal_directory import Paths, read_file, read_format
+from sagakeep.runtime.journal_reader import ScannedFrame
+from sagakeep.runtime.segment import Segment
+
+
+class ChainedSegment(NamedTuple):
+    """A segment of the chain; frames may end at `ends`, of which the first is its header's."""
+
+    segment: Segment
+    path: str
+    ends: tuple[int, ...]
+
+    @property
+    def end(self) -> int:
+        """The position where its last good frame ends."""
+        return self.segment.base + self.ends[-1]
+
+    @property
+    def boundaries(self) -> tuple[int, ...]:
+        return tuple(self.segment.base + end for end in self.ends)
+
+
+class Chain(NamedTuple):
+    """What stands whole from the beginning."""
+
+    uuid: bytes
+    segments: tuple[ChainedSegment, ...]
+
+    @property
+    def end(self) -> int:
+        return self.segments[-1].end if self.segments else 0
+
+
+class Gap(NamedTuple):
+    """Bytes that cannot be read as frames; `sagas` are ids that stand in them, right or wrong."""
+
+    path: str
+    offset: int
+    length: int
+    sagas: tuple[str, ...]
+
+
+def read_chain(disk: Disk, paths: Paths) -> Chain:
+    """Read the chain. Raises JournalError when nothing says which journal this is."""
+    uuid = _find_uuid(disk, paths)
+    segments: list[ChainedSegment] = []
+    previous_crc = end = epoch = 0
+    named = _segment_paths(disk, paths)
+    while found := _next_segment(disk, named, uuid, len(segments) + 1, end, previous_crc, epoch):
+        path, this = found
+        data = read_file(disk, path)
+        frames = list(frame.walk(data, segment.HEADER_BYTES, this.place))
+        ends = (segment.HEADER_BYTES, *(one.end for one in frames))
+        segments.append(ChainedSegment(this, path, ends))
+        previous_crc = frames[-1].header.header_crc if frames else previous_crc
+        end, epoch = this.base + ends[-1], this.epoch
+    return Chain(uuid, tuple(segments))
+
+
+def read_beyond(
+    disk: Disk, paths: Paths, chain: Chain, position: int
+) -> Iterator[ScannedFrame | Gap]:
+    """Yield whatever stands at a position of the chain or after it, in the order of the segments."""
+    starts = {
+        one.path: max(segment.HEADER_BYTES, position - one.segment.base) for one in chain.segments
+    }
+    ended = {one.path for one in chain.segments if one.end <= position and one.path != _last(chain)}
+    for _, _, path in _segment_paths(disk, paths):
+        if path in ended:
+            continue
+        data = read_file(disk, path)
+        try:
+            this = segment.decode(data, path)
+        except JournalCorrupt:
+            if live := len(data.rstrip(b"\0")):
+                yield Gap(path, 0, live, ())
+            continue
+        yield from _read_piecemeal(data, path, this, starts.get(path, segment.HEADER_BYTES))
+
+
+def _last(chain: Chain) -> str:
+    return chain.segments[-1].path if chain.segments else ""
+
+
+def _read_piecemeal(
+    data: bytes, path: str, this: Segment, offset: int
+) -> Iterator[ScannedFrame | Gap]:
+    """Yield the frames of a segment from an offset on, wherever one stands, and the gaps between them."""
+    live_end = len(data.rstrip(b"\0"))
+    while offset < live_end:
+        header = frame.decode_header(data, offset, this.place.seed)
+        fits = header is not None and header.position == this.base + offset
+        body = frame.decode_body(data, offset, header) if header is not None and fits else None
+        if header is not None and body is not None:
+            if header.records:
+                yield ScannedFrame(header.position, body, header.records)
+            offset += header.frame_bytes
+            continue
+        later = frame.find_frame(data, offset + frame.ALIGN, this.place)
+        end = live_end if later is None else later
+        yield Gap(path, offset, end - offset, _ids_in(data, offset, end, header))
+        offset = end
+
+
+def _ids_in(
+    data: bytes, offset: int, end: int, header: frame.FrameHeader | None
+) -> tuple[str, ...]:
+    """Return the ids of the records that a broken frame still shows; its header may be broken, too."""
+    body = data[offset + frame.HEADER_BYTES : end]
+    if header is not None:
+        body = body[: header.body_bytes]
+        body = frame.unstuff(body) if header.flags & frame.STUFFED else body
+    ids = (one.saga_id for one in glance(body))
+    return tuple(dict.fromkeys(one for one in ids if one))
+
+
+def _find_uuid(disk: Disk, paths: Paths) -> bytes:
+    try:
+        note = read_format(disk, paths)
+    except JournalCorrupt:
+        note = None
+    if note is not None:
+        return note.uuid
+    for _, _, path in _segment_paths(disk, paths):
+        try:
+            return segment.decode(read_file(disk, path), path).uuid
+        except JournalCorrupt:
+            continue
+    raise JournalError(f"{paths.root}: neither FORMAT nor any segment says which journal this is")
+
+
+def _next_segment(
+    disk: Disk,
+    named: list[tuple[int, int, str]],
+    uuid: bytes,
+    number: int,
+    base: int,
+    previous_crc: int,
+    epoch: int,
+) -> tuple[str, Segment] | None:
+    """Return the segment that follows, None if there is none that does."""
+    for its_number, its_base, path in named:
+        if (its_number, its_base) != (number, base):
+            continue
+        try:
+            found = segment.decode(read_file(disk, path, segment.HEADER_BYTES), path)
+        except JournalCorrupt:
+            continue
+        if (found.uuid, found.previous_crc) == (uuid, previous_crc) and found.epoch >= epoch:
+            return path, found
+    return None
+
+
+def _segment_paths(disk: Disk, paths: Paths) -> list[tuple[int, int, str]]:
+    """Return number, base and path of every file that is named like a segment, in order."""
+    names = ((segment.parse_name(name), name) for name in disk.list(paths.wal))
+    return sorted((*parsed, f"{paths.wal}/{name}") for parsed, name in names if parsed)

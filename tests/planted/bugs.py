@@ -1,0 +1,444 @@
+"""The table of planted bugs. Each is one replacement; the old text must stand exactly once in its file."""
+
+from __future__ import annotations
+
+from .drill import Bug
+
+_J = "sagakeep/runtime/"
+_A = "sagakeep/actors/"
+
+JOURNAL = (
+    Bug(
+        "acknowledged-before-fsync",
+        f"{_J}journal_files.py",
+        "            self._file.pwrite(data, self._end)\n            self._file.fdatasync()",
+        "            self._file.pwrite(data, self._end)",
+    ),
+    Bug(
+        "failed-fsync-tried-again",
+        f"{_J}journal_files.py",
+        (
+            "            self._file.pwrite(data, self._end)\n"
+            "            self._file.fdatasync()\n"
+            "        except OSError as error:\n"
+            "            raise self._broken(error) from error"
+        ),
+        (
+            "            self._file.pwrite(data, self._end)\n"
+            "            self._file.fdatasync()\n"
+            "        except OSError:\n"
+            "            self._file.fdatasync()"
+        ),
+    ),
+    Bug(
+        "segment-header-not-synced",
+        f"{_J}segment.py",
+        "        file.pwrite(segment.encode(), 0)\n        file.fsync()",
+        "        file.pwrite(segment.encode(), 0)",
+    ),
+    Bug(
+        "segment-name-not-synced",
+        f"{_J}segment.py",
+        "        file.fsync()\n        disk.sync_directory(paths.wal)",
+        "        file.fsync()",
+    ),
+    Bug(
+        "head-not-synced",
+        f"{_J}journal_directory.py",
+        "        file.pwrite(data, 0)\n        file.fsync()",
+        "        file.pwrite(data, 0)",
+    ),
+    Bug(
+        "head-name-not-synced",
+        f"{_J}segment.py",
+        '    disk.rename(f"{paths.head}.tmp", paths.head)\n    disk.sync_directory(paths.root)',
+        '    disk.rename(f"{paths.head}.tmp", paths.head)',
+    ),
+    Bug(
+        "torn-tail-left-in-place",
+        f"{_J}journal_recovery.py",
+        "last.data[: last.end])",
+        "last.data)",
+    ),
+    Bug(
+        "tail-not-written-anew",
+        f"{_J}journal_recovery.py",
+        "    replace_file(disk, last.path, last.data[: last.end])\n",
+        "",
+    ),
+    Bug(
+        "unsalted-frame-headers",
+        f"{_J}frame.py",
+        "    return zlib.crc32(salt)",
+        "    return 0",
+        "corruption/torn writes",
+    ),
+    Bug(
+        "wrong-crc-taken-for-torn",
+        f"{_J}journal_tail.py",
+        "        lambda s: True,\n        CORRUPT,",
+        "        lambda s: True,\n        TORN,",
+        "corruption/flipped bits",
+    ),
+    Bug(
+        "body-crc-not-checked",
+        f"{_J}frame.py",
+        "    if end > len(data) or zlib.crc32(memoryview(data)[first:end]) != header.body_crc:",
+        "    if end > len(data):",
+        "corruption/flipped bits",
+    ),
+    Bug(
+        "search-for-later-frames-misses-half",
+        f"{_J}frame.py",
+        "        if at % ALIGN == 0:",
+        "        if at % (2 * ALIGN) == 0:",
+        "corruption/zeroed sectors",
+    ),
+    Bug(
+        "segments-not-matched-with-the-next",
+        f"{_J}journal_check.py",
+        "        _match_next(checked, layout.segments[index + 1])",
+        "        assert layout.segments[index + 1]",
+        "corruption/cut files",
+    ),
+    Bug(
+        "missing-newest-segment-unnoticed",
+        f"{_J}journal_check.py",
+        "    _match_numbers(paths, segments, head)\n",
+        "",
+        "corruption/moved files",
+    ),
+    Bug(
+        "older-head-believed",
+        f"{_J}journal_check.py",
+        "    if any(read_file(disk, path)[segment.HEADER_BYTES :]):",
+        "    if False:",
+        "corruption/older files",
+    ),
+    Bug(
+        "snapshot-of-another-journal-used",
+        f"{_J}snapshot_file.py",
+        "    if data[:HEADER_BYTES] != _header(uuid, position):",
+        "    if not data[:HEADER_BYTES]:",
+        "corruption/moved files",
+    ),
+    Bug(
+        "snapshot-ahead-of-the-journal-used",
+        f"{_A}recovery.py",
+        "    if snapshot is not None and snapshot.position > files.end_found:",
+        "    if snapshot is not None and snapshot.position > 1 << 62:",
+        "corruption/cut files",
+    ),
+    Bug(
+        "wrong-record-count-in-a-frame",
+        "sagakeep/audit.py",
+        "        if len(records) != frame.count:",
+        "        if len(records) == frame.count:",
+        "corruption/longer files",
+    ),
+)
+
+RECOVERY = (
+    Bug(
+        "snapshot-of-what-moves-on",
+        f"{_A}snapshots.py",
+        "dict(committed.live), committed",
+        "committed.live, committed",
+    ),
+    Bug(
+        "tail-begins-a-frame-late",
+        f"{_A}recovery.py",
+        "        start = snapshot.position\n",
+        "        start = snapshot.position + 1\n",
+    ),
+    Bug(
+        "counters-not-restored",
+        f"{_A}recovery.py",
+        "Counters(snapshot.statistics)",
+        "Counters()",
+    ),
+    Bug(
+        "rows-behind-the-snapshot-trusted",
+        f"{_A}recovery.py",
+        "    use = snapshot is not None and snapshot.position <= read_model.applied_through",
+        "    use = snapshot is not None",
+    ),
+    Bug(
+        "recovered-sagas-not-taken-up",
+        f"{_A}saga.py",
+        "        self._is_taking_up = state is not None",
+        "        self._is_taking_up = False",
+    ),
+    Bug(
+        "two-actors-for-a-saga",
+        f"{_A}engine.py",
+        "            self.registry.adopt(state, position)",
+        "            self.registry.adopt(state, position)\n            self.registry.adopt(state, position)",
+    ),
+    Bug(
+        "time-runs-back-over-a-restart",
+        "sagakeep/runtime/clock.py",
+        "max(0.0, utc_s - self.now_utc_s())",
+        "0.0 * utc_s",
+    ),
+)
+
+ACTORS = (
+    Bug(
+        "acted-upon-before-durable",
+        f"{_A}saga.py",
+        "        self._pending = Pending(state, envelope)\n        self._is_resting",
+        (
+            "        self._pending = Pending(state, envelope)\n"
+            "        self.state = state\n"
+            "        self.reconcile()\n"
+            "        self._is_resting"
+        ),
+    ),
+    Bug(
+        "answered-before-durable",
+        f"{_A}saga.py",
+        "        self._world.journal.append(data, note, self)",
+        (
+            "        _ = envelope and before and envelope.reply(state)\n"
+            "        self._world.journal.append(data, note, self)"
+        ),
+    ),
+    Bug(
+        "visible-before-durable",
+        f"{_A}journal.py",
+        "        records = [item.data for item in batch]\n",
+        (
+            "        records = [item.data for item in batch]\n"
+            "        self._committed(batch[0].note, Position(self.files.position, 0))\n"
+        ),
+    ),
+    Bug(
+        "full-disk-acknowledged",
+        f"{_A}journal.py",
+        "            self.full = str(error)\n            return None",
+        "            self.full = str(error)\n            return self.files.position",
+    ),
+    Bug(
+        "idempotency-key-not-looked-up",
+        f"{_A}registry.py",
+        "        if wish.idempotency_key:\n            row = await",
+        "        if not wish.idempotency_key:\n            row = await",
+    ),
+    Bug(
+        "same-key-not-taken-in-turn",
+        f"{_A}registry.py",
+        "            for turn in ahead:",
+        "            for turn in ahead[:0]:",
+        "exhaustive/same",
+    ),
+    Bug(
+        "repeated-attempt-not-marked",
+        f"{_A}saga.py",
+        "self.mailbox, self._is_taking_up)\n        job",
+        "self.mailbox, False)\n        job",
+    ),
+    Bug(
+        "timeout-taken-for-not-done",
+        f"{_A}gateway.py",
+        "        result = AttemptResult(Outcome.UNKNOWN, error=error, latency_s=timeout_s)",
+        "        result = AttemptResult(Outcome.NOT_DONE, error=error, latency_s=timeout_s)",
+    ),
+    Bug(
+        "no-timeout-of-an-attempt",
+        f"{_A}gateway.py",
+        "gateway.timers.set_after(call.timeout_s, self._on_timeout)",
+        "gateway.timers.set_after(call.timeout_s * 1e6, self._on_timeout)",
+    ),
+)
+
+MACHINE = (
+    Bug(
+        "doubt-forgotten-by-a-later-refusal",
+        "sagakeep/changes.py",
+        "    return UNKNOWN if UNKNOWN in (outcome, call.outcome) else outcome",
+        "    return outcome",
+    ),
+    Bug(
+        "step-in-doubt-not-undone",
+        "sagakeep/state.py",
+        "    return step.action.outcome is not None and step.action.outcome is not NOT_DONE",
+        "    return step.action.outcome is DONE",
+    ),
+    Bug(
+        "repeated-refusal-believed",
+        "sagakeep/machine.py",
+        "    return UNKNOWN if news.repeated and outcome is NOT_DONE else outcome",
+        "    return outcome",
+    ),
+    Bug(
+        "late-reply-applied",
+        "sagakeep/machine.py",
+        "    if news.late or not _is_awaited(state, news):",
+        "    if news.late and not _is_awaited(state, news):",
+    ),
+    Bug(
+        "answer-of-another-attempt-taken",
+        "sagakeep/machine.py",
+        "    return awaited and (news.epoch, news.attempt) == (call.epoch, call.attempt)",
+        "    return awaited and news.epoch == call.epoch",
+    ),
+    Bug(
+        "probe-without-an-answer-is-not-done",
+        "sagakeep/machine.py",
+        '            return UNKNOWN, None, "the probe did not',
+        '            return NOT_DONE, None, "the probe did not',
+    ),
+    Bug(
+        "probe-that-failed-is-not-done",
+        "sagakeep/machine.py",
+        "        return UNKNOWN, None, result.error",
+        "        return NOT_DONE, None, result.error",
+    ),
+    Bug(
+        "refused-for-good-and-tried-again",
+        "sagakeep/machine.py",
+        "    return result.permanent and result.outcome is NOT_DONE",
+        "    return False",
+    ),
+    Bug(
+        "one-attempt-too-many",
+        "sagakeep/backoff.py",
+        "attempts > retries_max:",
+        "attempts > retries_max + 1:",
+    ),
+    Bug(
+        "retry-after-ignored",
+        "sagakeep/backoff.py",
+        "        delay_s = max(delay_s, min(retry_after_s, limits.RETRY_AFTER_S_MAX))",
+        "        delay_s = min(delay_s, min(retry_after_s, limits.RETRY_AFTER_S_MAX))",
+    ),
+    Bug(
+        "backoff-not-waited-for",
+        "sagakeep/course.py",
+        "step.action.retry_at_utc_s <= now_utc_s)",
+        "step.action.retry_at_utc_s <= now_utc_s + 5)",
+    ),
+    Bug(
+        "undo-without-a-last-attempt",
+        "sagakeep/machine.py",
+        "            retries_max=spec.compensation_retries_max,",
+        "            retries_max=None,",
+    ),
+    Bug(
+        "step-begun-before-what-it-needs",
+        "sagakeep/course.py",
+        "and done.issuperset(dependencies[step_id]))",
+        "and True)",
+    ),
+    Bug(
+        "last-step-skipped",
+        "sagakeep/course.py",
+        "    if len(state.completed) == len(state.steps):",
+        "    if len(state.completed) >= len(state.steps) - 1:",
+    ),
+    Bug(
+        "undone-step-kept-as-done",
+        "sagakeep/changes.py",
+        "tuple(name for name in state.completed if name != event.step_id)",
+        "state.completed",
+    ),
+    Bug(
+        "undo-in-any-order",
+        "sagakeep/state.py",
+        "    todo = [name for step_id in left for name in dependencies[step_id]]",
+        "    todo: list[str] = []",
+    ),
+    Bug(
+        "undo-overtakes-action",
+        "sagakeep/course.py",
+        "    if unsettled(state):\n        return ()\n    if pivot_is_done",
+        "    if pivot_is_done",
+    ),
+    Bug(
+        "undone-past-the-pivot",
+        "sagakeep/course.py",
+        "    if pivot_is_done(state):\n        return (e.SagaStarted(state.deadline_utc_s),)\n",
+        "",
+    ),
+    Bug(
+        "deadline-not-kept",
+        "sagakeep/course.py",
+        "    return state.deadline_utc_s <= now_utc_s and not pivot_is_done(state)",
+        "    return False",
+    ),
+    Bug(
+        "planned-attempt-made-though-it-stops",
+        "sagakeep/course.py",
+        "        or some_failed(state)\n",
+        "",
+    ),
+    Bug(
+        "no-key-of-its-own-for-an-undo",
+        "sagakeep/effects.py",
+        '    kind = "compensation" if effect.phase == "compensation" else "action"',
+        '    kind = "action"',
+    ),
+    Bug(
+        "new-key-for-each-attempt",
+        "sagakeep/effects.py",
+        "    return _key(saga_id, effect.step_id, kind, effect.epoch)",
+        "    return _key(saga_id, effect.step_id, kind, effect.epoch + effect.attempt)",
+    ),
+    Bug(
+        "old-key-for-a-new-effect",
+        "sagakeep/changes.py",
+        "            action=CallState(epoch=step.action.epoch + 1),",
+        "            action=CallState(epoch=step.action.epoch),",
+    ),
+    Bug(
+        "new-key-while-in-doubt",
+        "sagakeep/changes.py",
+        "    if call.outcome is NOT_DONE:\n        return CallState",
+        "    if call.outcome is not DONE:\n        return CallState",
+    ),
+    Bug(
+        "old-budget-after-an-operators-retry",
+        "sagakeep/changes.py",
+        "    return replace(call, attempts_base=call.attempt, retry_at_utc_s=0.0, started_at_utc_s=0.0)",
+        "    return replace(call, attempt=0, retry_at_utc_s=0.0, started_at_utc_s=0.0)",
+    ),
+    Bug(
+        "hold-on-failure-ignored",
+        "sagakeep/course.py",
+        "        state.definition.on_failure is OnFailure.HOLD\n",
+        "        state.definition.on_failure is None\n",
+    ),
+    Bug(
+        "doubt-not-held-for-the-operator",
+        "sagakeep/state.py",
+        "        and state.step(step_id).in_doubt is InDoubt.HOLD",
+        "        and state.step(step_id).in_doubt is None",
+    ),
+    Bug(
+        "retried-more-often-than-allowed",
+        "sagakeep/machine.py",
+        "    if state.retry_count >= state.definition.retries_max:\n        why",
+        "    if state.retry_count > state.definition.retries_max:\n        why",
+    ),
+    Bug(
+        "deleted-while-it-runs",
+        "sagakeep/machine.py",
+        '    if state.status not in FINAL | HELD:\n        raise _refuse(state, "delete"',
+        '    if not state.status:\n        raise _refuse(state, "delete"',
+    ),
+    Bug(
+        "whole-saga-undone-for-one-step",
+        "sagakeep/state.py",
+        "    if not state.scope:",
+        "    if state is not None:",
+    ),
+    Bug(
+        "undone-though-the-pivot-is-done-on-request",
+        "sagakeep/machine.py",
+        '    if pivot_is_done(state):\n        raise _refuse(state, "compensate"',
+        '    if not state:\n        raise _refuse(state, "compensate"',
+    ),
+)
+
+BUGS = (*JOURNAL, *RECOVERY, *ACTORS, *MACHINE)
