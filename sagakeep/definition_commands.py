@@ -26,7 +26,8 @@ _JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON,
 def check(file: IO[bytes], as_json: bool) -> None:
     """Review the saga definition in FILE; - is the standard input.
 
-    Prints what a careful reviewer would say, with a reason and a fix each, and what the saga takes at worst. Exit code 0: nothing to say; 1: findings; 2: the file is broken. docs/findings.md explains every code.
+    Prints what a careful reviewer would say, with a reason and a fix each, and what the saga takes at worst.
+    Exit code 0: nothing to say; 1: findings; 2: the file is broken. docs/findings.md explains every code.
     """
     from sagakeep.finding_listing import list_findings
 
