@@ -206,7 +206,7 @@ def makes_a_new_key(saga_id, effect):
     [
         ("sagakeep.course.unsettled", lambda state: False, Breach.LEFT),
         ("sagakeep.course.waited_for", lambda state, left: set(), Breach.OUT_OF_ORDER),
-        ("sagakeep.state.may_have_happened", forgets_the_doubt, Breach.UNSAID),
+        ("sagakeep.state.may_have_happened", forgets_the_doubt, Breach.LEFT),
         ("sagakeep.effects.idempotency_key", makes_a_new_key, Breach.DOUBLED),
     ],
 )
