@@ -558,3 +558,27 @@ def test_a_url_that_is_not_one_of_a_service_is_refused(url: str):
 def test_a_configured_header_that_breaks_the_protocol_is_refused(headers: dict[str, str]):
     with pytest.raises(ConfigurationError):
         HttpCaller("http://host", connections_max=1, headers=headers)
+
+
+async def test_an_error_repeats_no_sensitive_value_and_no_credential():
+    call = msgspec.structs.replace(
+        CALL, payload={"card": "4929-1111", "amount": 5}, sensitive=("/card",)
+    )
+    secret = "token-of-ours"
+
+    async def script(visit: Visit) -> None:
+        _, headers, body = await visit.request()
+        said = body + headers["authorization"].encode()
+        await visit.reply(500, b"x" * 195 + said)  # so that a secret would be cut
+
+    result = await attempt_at(script, call, headers={"Authorization": f"Bearer {secret}"})
+    assert "492" not in result.error
+    assert "tok" not in result.error
+
+    async def explain(visit: Visit) -> None:
+        _, headers, body = await visit.request()
+        detail = f"no {body.decode()} with {headers['authorization'].split()[1]}"
+        await visit.reply(422, msgspec.json.encode({"detail": detail}))
+
+    result = await attempt_at(explain, call, headers={"Authorization": f"Bearer {secret}"})
+    assert result.error == 'HTTP 422: no {"card":"[redacted]","amount":5} with [redacted]'

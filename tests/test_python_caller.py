@@ -148,6 +148,19 @@ async def test_any_other_exception_is_unknown_and_logged(caplog: pytest.LogCaptu
     assert [record.exc_info is not None for record in caplog.records] == [True]
 
 
+@pytest.mark.parametrize("error", [ServiceRefused, ServiceUnavailable, ValueError])
+async def test_an_error_of_a_sensitive_step_is_told_without_its_values(
+    error: type[Exception], caplog: pytest.LogCaptureFixture
+):
+    call = msgspec.structs.replace(CALL, payload={"card": "4929-1111"}, sensitive=("/card",))
+    result = await PythonCaller(Shop(error("card 4929-1111 is declined"))).attempt(call)
+    assert result.error.endswith("card [redacted] is declined")
+    assert "4929" not in caplog.text
+    if error is ValueError:
+        assert "raised ValueError" in caplog.text
+        assert "in charge" in caplog.text
+
+
 async def test_an_error_is_cut_at_its_limit():
     result = await attempt(ServiceRefused("x" * 5000))
     assert len(result.error) == limits.ERROR_CHARS_MAX
