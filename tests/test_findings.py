@@ -55,7 +55,6 @@ def from_(expression):
         ([LOOK, step("b")], {}),
         ([step("a"), PIVOT, AFTER], {}),
         ([PIVOT], {}),
-        ([bare("p", kind="pivot")], {}),  # in doubt with nothing to undo: nothing goes wrong
         ([step("a"), bare("p", kind="pivot", compensation="undo"), AFTER], {}),
         ([step("a"), bare("p", kind="pivot", inDoubt="probe", probe="ask")], {}),
         ([step("a", dependsOn=[]), step("b", dependsOn=[])], {"timeout": 30}),
@@ -152,6 +151,7 @@ def test_an_undo_that_needs_what_is_unknown(expression):
 
 def test_a_pivot_in_doubt_that_is_taken_for_not_done():
     assert told(step("a"), bare("p", kind="pivot")) == [("pivot-in-doubt", "/steps/1")]
+    assert told(bare("p", kind="pivot")) == [("pivot-in-doubt", "/steps/0")]
 
 
 def test_a_probe_that_does_something():
