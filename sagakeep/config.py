@@ -103,6 +103,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     batch_bytes_max: int = limits.BATCH_BYTES_MAX
     bodies_bytes_max: int = limits.BODIES_BYTES_MAX
     batch_sagas_max: int = limits.BATCH_SAGAS_MAX
+    json_depth_max: int = limits.JSON_DEPTH_MAX
     reply_bytes_max: int = limits.REPLY_BYTES_MAX
     payload_bytes_max: int = limits.PAYLOAD_BYTES_MAX
     service_queue_max: int = limits.SERVICE_QUEUE_MAX

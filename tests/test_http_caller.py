@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -89,7 +90,21 @@ async def test_a_request_carries_the_payload_and_what_identifies_the_call():
         "saga-attempt": "2",
         "saga-phase": "action",
     }
-    assert "traceparent" not in headers
+
+
+async def traceparent_of(**more: object) -> str:
+    _, headers, _ = await request_of(msgspec.structs.replace(CALL, **more))
+    return headers["traceparent"]
+
+
+async def test_a_saga_without_a_trace_makes_one_in_which_each_attempt_has_its_place():
+    first = await traceparent_of()
+    assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01", first)
+    assert await traceparent_of() == first  # also after a restart
+    again, undo = await traceparent_of(attempt=3), await traceparent_of(idempotency_key="s-1/pay/x")
+    assert len({first, again, undo}) == 3
+    assert {one[:35] for one in (again, undo)} == {first[:35]}
+    assert (await traceparent_of(saga_id="s-2"))[:35] != first[:35]
 
 
 async def test_a_compensation_says_what_is_known_of_the_action():
