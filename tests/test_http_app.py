@@ -713,3 +713,10 @@ async def test_each_saga_of_a_batch_has_its_own_findings(api: AsgiClient) -> Non
     assert first["findings"] == []
     assert [one["code"] for one in second["findings"]] == ["no-way-out"]
     assert "findings" not in third
+
+
+async def test_a_large_saga_is_reviewed_too(api: AsgiClient) -> None:
+    steps = [step(f"s{at}", "do") for at in range(40)]
+    body = {"name": "large", "steps": steps, "maxRetries": 0, "timeout": 86_400}
+    reply = await api.request("POST", "/api/sagas", json=body, headers={"Prefer": "findings"})
+    assert [one["code"] for one in reply.json["findings"]] == ["no-way-out"]
