@@ -180,7 +180,7 @@ def _hold(state: SagaState, news: m.Hold, now_utc_s: float) -> Events:
     if state.status is saga_status.RUNNING:
         return (restarted, *settled, e.SagaFailed(news.error))
     if state.status is saga_status.COMPENSATING:
-        return (restarted, *settled, _undo_held(state, news.error))
+        return (restarted, *settled, *_undo_held(state, news.error))
     return (restarted,)
 
 
@@ -190,13 +190,18 @@ def _in_doubt(state: SagaState, step_id: str) -> Outcome:
     return NOT_DONE if is_harmless else UNKNOWN
 
 
-def _undo_held(state: SagaState, error: str) -> e.CompensationFailed:
+def _undo_held(state: SagaState, error: str) -> Events:
+    """Put the undos in flight in doubt; one that waits for its next attempt is kept for the operator's retry."""
+    in_flight = [name for name, step in state.steps.items() if compensation_in_flight(step)]
+    if in_flight:
+        first, *others = [(name, state.steps[name].compensation.attempt) for name in in_flight]
+        exhausted = [e.CompensationExhausted(*other, UNKNOWN, error) for other in others]
+        return (*exhausted, e.CompensationFailed(*first, UNKNOWN, error))
     for step_id, step in state.steps.items():
         if step.status is step_status.COMPENSATING:
             call = step.compensation
-            waits = call.outcome if call.retry_at_utc_s else None
-            return e.CompensationFailed(step_id, call.attempt, waits or UNKNOWN, error)
-    return e.CompensationFailed("", 0, NOT_DONE, error)
+            return (e.CompensationFailed(step_id, call.attempt, call.outcome or UNKNOWN, error),)
+    return (e.CompensationFailed("", 0, NOT_DONE, error),)
 
 
 def _attempt_ended(state: SagaState, news: m.AttemptEnded, now_utc_s: float) -> Events:
