@@ -275,7 +275,7 @@ MACHINE = (
         "late-reply-applied",
         "sagakeep/machine.py",
         "    if news.late or not _is_awaited(state, news):",
-        "    if news.late and not _is_awaited(state, news):",
+        "    if state is None:",
     ),
     Bug(
         "answer-of-another-attempt-taken",

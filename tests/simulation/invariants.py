@@ -28,6 +28,10 @@
     I27  every answer is a version of the saga, not older than any that was given before it was asked for;
          a saga is one register with one order of writes, so that is linearizability
 
+    I28  the rules for what follows, read off each durable record without the product's own questions: no
+         attempt after a refusal for good; no undo past the pivot, of a saga or a doubt that is held, or outside
+         of what was asked; no retry beyond its maximum; nothing is deleted while it moves
+
 Not checked, for there is nothing to check in the product as it is: I23 (no bytes are ever erased: deleted sagas
 stay in the journal) and the archive in I10 and I26 (finished sagas stay in the journal and have a row). The ramp
 of I22 is too wide for four sagas; `test_gateway` has it.
@@ -40,7 +44,7 @@ from typing import TYPE_CHECKING
 
 from sagakeep import events as e
 from sagakeep.actors.saga_query import SagaQuery
-from sagakeep.definition import StepKind
+from sagakeep.definition import InDoubt, OnFailure, StepKind
 from sagakeep.effects import RunCall, idempotency_key, outstanding
 from sagakeep.errors import JournalCorrupt
 from sagakeep.events import Record
@@ -49,6 +53,7 @@ from sagakeep.saga_status import COMPENSATED, COMPENSATION_FAILED, COMPLETED, RU
 from sagakeep.service import DONE, NOT_DONE, UNKNOWN, Call
 from sagakeep.simulation.ledger import Entry, Promise
 from sagakeep.simulation.process import DoesNotEnd
+from sagakeep.simulation.service import REFUSED
 from sagakeep.simulation.world import Ending, How
 from sagakeep.state import FINAL, MOVING, SagaState, is_done, pivot_is_done, scope_of
 from sagakeep.step_status import COMPENSATED as UNDONE
@@ -210,6 +215,57 @@ def i22_retries_keep_to_their_policy(
             "I22",
             lambda: f"{where} at {record.at_utc_s}, due {at_s}",
         )
+
+
+def i28_what_follows_is_by_the_rules(
+    judge: Judge, before: SagaState | None, record: Record
+) -> None:
+    if before is None:
+        return
+    definition, steps = before.definition, before.steps
+    wishes = [one for one in record.events if isinstance(one, e.SagaCompensating)]
+    asked = any(one.reason == "request" for one in wishes) or before.doubt_accepted
+    asked = asked or any(isinstance(one, e.SagaRetry) for one in record.events)
+    scope = wishes[-1].step_id if wishes else before.scope
+    for event in record.events:
+        match event:
+            case e.StepRetry() | e.CompensationRetry():
+                holds = event.error != REFUSED.error
+                rule = "is tried again after a refusal for good"
+            case e.SagaCompensating(reason=reason):
+                pivots = [one.id for one in definition.steps if one.kind is StepKind.PIVOT]
+                passed = any(steps[one].action.outcome is DONE for one in pivots)
+                held = definition.on_failure is OnFailure.HOLD and reason != "request"
+                holds, rule = (
+                    not passed and not held,
+                    "turns back past its pivot, or though it is held",
+                )
+            case e.CompensationStarted(step_id=step_id):
+                spec, doubt = before.step(step_id), steps[step_id].action.outcome is UNKNOWN
+                held = doubt and spec.in_doubt is InDoubt.HOLD and not asked
+                holds = not held and _is_in_scope(before, step_id, scope)
+                rule = "undoes a doubt that is held, or what nobody asked for"
+            case e.SagaRetry():
+                holds = before.retry_count < definition.retries_max
+                rule = "is retried once too often"
+            case e.SagaDeleted():
+                holds, rule = before.status not in MOVING, "is deleted while it moves"
+            case _:
+                continue
+        judge.expect(holds, "I28", lambda: f"{before.id} {rule}: {event}")
+
+
+def _is_in_scope(state: SagaState, step_id: str, scope: str) -> bool:
+    """Is it the step of a partial compensation, or does it depend on it, directly or not?"""
+    found, todo = set(), [step_id]
+    while todo:
+        one = todo.pop()
+        if not scope or one == scope:
+            return True
+        if one not in found:
+            found.add(one)
+            todo += state.step(one).depends_on
+    return False
 
 
 # Calls
