@@ -218,6 +218,7 @@ ACTORS = (
         f"{_A}journal.py",
         "            self.full = str(error)\n            return None",
         "            self.full = str(error)\n            return self.files.position",
+        "faults/rolling",
     ),
     Bug(
         "idempotency-key-not-looked-up",
@@ -276,12 +277,6 @@ MACHINE = (
         "sagakeep/machine.py",
         "    if news.late or not _is_awaited(state, news):",
         "    if state is None:",
-    ),
-    Bug(
-        "answer-of-another-attempt-taken",
-        "sagakeep/machine.py",
-        "    return awaited and (news.epoch, news.attempt) == (call.epoch, call.attempt)",
-        "    return awaited and news.epoch == call.epoch",
     ),
     Bug(
         "probe-without-an-answer-is-not-done",
