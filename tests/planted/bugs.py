@@ -279,12 +279,6 @@ MACHINE = (
         "    if state is None:",
     ),
     Bug(
-        "probe-without-an-answer-is-not-done",
-        "sagakeep/machine.py",
-        '            return UNKNOWN, None, "the probe did not',
-        '            return NOT_DONE, None, "the probe did not',
-    ),
-    Bug(
         "probe-that-failed-is-not-done",
         "sagakeep/machine.py",
         "        return UNKNOWN, None, result.error",
