@@ -10,7 +10,7 @@ space := $(empty) $(empty)
 COVERED_WHOLE := $(subst $(space),$(comma),$(addprefix sagakeep/,machine.py transitions.py changes.py \
 	course.py runtime/frame.py runtime/segment.py runtime/journal_*.py))
 
-.PHONY: run test check lint types cover bench clean setup
+.PHONY: run test check lint types cover bench soak soak-tools clean setup
 
 run: setup
 	$(BIN)/python -m sagakeep serve --demo
@@ -36,6 +36,17 @@ cover: setup
 
 bench: setup
 	$(BIN)/python -m bench engine --json
+
+# Long campaigns, one after another; each appends a row to docs/reliability/ledger.md. `make soak SCALE=0.1`: a tenth of each.
+SCALE ?= 1
+
+soak: setup soak-tools
+	PYTHONPATH=tests:. $(BIN)/python -m blackbox.soak --scale $(SCALE)
+
+# Debian's strace and libfaketime, for the campaigns that need them; without them those are passed over.
+soak-tools:
+	@command -v strace >/dev/null || apt-get install --yes --quiet strace || true
+	@ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || apt-get install --yes --quiet libfaketime || true
 
 setup: $(VENV)/.stamp
 

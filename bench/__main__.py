@@ -13,13 +13,14 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from bench import engine
+from bench import engine, waiting
 from sagakeep.runtime.collector import slow_collector_down
 
 Measure = Callable[[Callable[[int], None]], Awaitable[dict[str, object]]]
 
 BENCHMARKS: Final[dict[str, tuple[Measure, int]]] = {
     "engine": (engine.measure, 2 * engine.SAGAS),
+    "waiting": (waiting.measure, waiting.SAGAS),
 }
 
 

@@ -67,12 +67,8 @@ RETRY_TRANSITIONS: Final[dict[SagaStatus, dict[StepStatus, tuple[StepStatus, ...
 Changes = dict[str, Any]  # keyword arguments of one replace; mypy checks the leaves, not the bag
 
 
-def _with_step(state: SagaState, event: e.StepEvent, **changes: Any) -> dict[str, StepState]:
-    steps = state.steps.copy()
-    step = steps[event.step_id]
-    status = STEP_TRANSITIONS[type(event)][step.status]
-    steps[event.step_id] = replace(step, status=status, **changes)
-    return steps
+def _moved(step: StepState, event: e.StepEvent) -> StepStatus:
+    return STEP_TRANSITIONS[type(event)][step.status]
 
 
 def known_after(call: CallState, outcome: Outcome) -> Outcome:
@@ -110,20 +106,26 @@ def _started(
 
 def _step_started(state: SagaState, event: e.StepStarted, at_utc_s: float) -> Changes:
     step = state.steps[event.step_id]
-    return {
-        "steps": _with_step(
-            state,
-            event,
-            action=_started(step.action, event, at_utc_s),
-            order=step.order or state.sequence + 1,
-        )
-    }
+    started = replace(
+        step,
+        status=_moved(step, event),
+        action=_started(step.action, event, at_utc_s),
+        order=step.order or state.sequence + 1,
+    )
+    return {"steps": {**state.steps, event.step_id: started}}
 
 
 def _step_completed(state: SagaState, event: e.StepCompleted, at_utc_s: float) -> Changes:
-    action = replace(state.steps[event.step_id].action, outcome=DONE, error="", retry_at_utc_s=0.0)
+    step = state.steps[event.step_id]
+    completed = replace(
+        step,
+        status=_moved(step, event),
+        action=replace(step.action, outcome=DONE, error="", retry_at_utc_s=0.0),
+        result=event.result,
+        probing=False,
+    )
     return {
-        "steps": _with_step(state, event, action=action, result=event.result, probing=False),
+        "steps": {**state.steps, event.step_id: completed},
         "completed": (*state.completed, event.step_id),
     }
 
@@ -135,30 +137,34 @@ def _settled(call: CallState, outcome: Outcome, error: str, retry_at_utc_s: floa
 
 
 def _step_retry(state: SagaState, event: e.StepRetry, at_utc_s: float) -> Changes:
-    action = _settled(
-        state.steps[event.step_id].action, event.outcome, event.error, event.retry_at_utc_s
-    )
-    return {"steps": _with_step(state, event, action=action)}
+    step = state.steps[event.step_id]
+    action = _settled(step.action, event.outcome, event.error, event.retry_at_utc_s)
+    retrying = replace(step, status=_moved(step, event), action=action)
+    return {"steps": {**state.steps, event.step_id: retrying}}
 
 
 def _step_failed(state: SagaState, event: e.StepFailed, at_utc_s: float) -> Changes:
-    action = _settled(state.steps[event.step_id].action, event.outcome, event.error, 0.0)
-    return {
-        "steps": _with_step(
-            state,
-            event,
-            action=action,
-            probing=event.probing,
-            probes_base=state.steps[event.step_id].probes,
-        )
-    }
+    step = state.steps[event.step_id]
+    failed = replace(
+        step,
+        status=_moved(step, event),
+        action=_settled(step.action, event.outcome, event.error, 0.0),
+        probing=event.probing,
+        probes_base=step.probes,
+    )
+    return {"steps": {**state.steps, event.step_id: failed}}
 
 
 def _step_probed(state: SagaState, event: e.StepProbed, at_utc_s: float) -> Changes:
     step = state.steps[event.step_id]
-    again = event.outcome is UNKNOWN and event.retry_at_utc_s > 0
-    action = replace(step.action, outcome=event.outcome, retry_at_utc_s=event.retry_at_utc_s)
-    return {"steps": _with_step(state, event, action=action, probes=event.attempt, probing=again)}
+    probed = replace(
+        step,
+        status=_moved(step, event),
+        action=replace(step.action, outcome=event.outcome, retry_at_utc_s=event.retry_at_utc_s),
+        probes=event.attempt,
+        probing=event.outcome is UNKNOWN and event.retry_at_utc_s > 0,
+    )
+    return {"steps": {**state.steps, event.step_id: probed}}
 
 
 def _saga_completed(state: SagaState, event: e.SagaCompleted, at_utc_s: float) -> Changes:
@@ -177,25 +183,30 @@ def _saga_compensating(state: SagaState, event: e.SagaCompensating, at_utc_s: fl
     }
 
 
+def _with_undo(state: SagaState, event: e.StepEvent, call: CallState) -> dict[str, StepState]:
+    step = state.steps[event.step_id]
+    undo = replace(step, status=_moved(step, event), compensation=call)
+    return {**state.steps, event.step_id: undo}
+
+
 def _compensation_started(
     state: SagaState, event: e.CompensationStarted, at_utc_s: float
 ) -> Changes:
-    compensation = _started(state.steps[event.step_id].compensation, event, at_utc_s)
-    return {"steps": _with_step(state, event, compensation=compensation)}
+    call = _started(state.steps[event.step_id].compensation, event, at_utc_s)
+    return {"steps": _with_undo(state, event, call)}
 
 
 def _compensation_retry(state: SagaState, event: e.CompensationRetry, at_utc_s: float) -> Changes:
     call = state.steps[event.step_id].compensation
     settled = _settled(call, event.outcome, event.error, event.retry_at_utc_s)
-    return {"steps": _with_step(state, event, compensation=settled)}
+    return {"steps": _with_undo(state, event, settled)}
 
 
 def _step_compensated(state: SagaState, event: e.StepCompensated, at_utc_s: float) -> Changes:
     call = state.steps[event.step_id].compensation
-    done = replace(call, outcome=DONE, error="")
     return {
-        "steps": _with_step(state, event, compensation=done),
-        "completed": tuple(name for name in state.completed if name != event.step_id),
+        "steps": _with_undo(state, event, replace(call, outcome=DONE, error="")),
+        "completed": tuple([name for name in state.completed if name != event.step_id]),
     }
 
 
@@ -203,14 +214,14 @@ def _compensation_exhausted(
     state: SagaState, event: e.CompensationExhausted, at_utc_s: float
 ) -> Changes:
     call = _settled(state.steps[event.step_id].compensation, event.outcome, event.error, 0.0)
-    return {"steps": _with_step(state, event, compensation=call)}
+    return {"steps": _with_undo(state, event, call)}
 
 
 def _compensation_failed(state: SagaState, event: e.CompensationFailed, at_utc_s: float) -> Changes:
     if not event.step_id:
         return {"error": event.error}
     call = _settled(state.steps[event.step_id].compensation, event.outcome, event.error, 0.0)
-    return {"steps": _with_step(state, event, compensation=call), "error": event.error}
+    return {"steps": _with_undo(state, event, call), "error": event.error}
 
 
 def _saga_retry(state: SagaState, event: e.SagaRetry, at_utc_s: float) -> Changes:

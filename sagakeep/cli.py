@@ -1,4 +1,4 @@
-"""The command line. Exit codes: 0, 1 for a failure, 2 for wrong usage.
+"""The command line. Exit codes: 0, 1 for a failure, 2 for wrong usage or a file that is broken.
 
 What a command needs is imported when it runs, so that `--help` and `--version` are quick, and so that the
 bounds of the configuration are set before the modules that are bounded by them are imported.
@@ -6,14 +6,20 @@ bounds of the configuration are set before the modules that are bounded by them 
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from typing import Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Final
 
 import click
 
 from sagakeep.complaint import Complaint, complaint_of
-from sagakeep.errors import ConfigurationError, SagakeepError
+from sagakeep.errors import BrokenFile, ConfigurationError, SagakeepError
+
+if TYPE_CHECKING:
+    from sagakeep.definition_file import DefinitionFile
 
 _DIRECTORY: Final = click.Path(file_okay=False, exists=True)
 _CONFIG: Final = click.option(
@@ -23,7 +29,7 @@ _CONFIG: Final = click.option(
     type=click.Path(dir_okay=False, exists=True),
     help="Configuration in TOML; SAGAKEEP_CONFIG names one, too.",
 )
-_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
 class _Failed(click.ClickException):
@@ -33,12 +39,35 @@ class _Failed(click.ClickException):
         super().__init__(str(complaint))
 
 
+class _Broken(click.ClickException):
+    """A file that is not what it should be: every fault with its place."""
+
+    exit_code = 2
+
+    def __init__(self, error: BrokenFile) -> None:
+        count = f"{len(error.faults)} faults" if len(error.faults) > 1 else "1 fault"
+        super().__init__(f"{error.name} cannot be used: {count}")
+        self._error = error
+
+    def format_message(self) -> str:
+        return "\n".join([self.message, *(self._line(*fault) for fault in self._error.faults)])
+
+    def _line(self, pointer: str, detail: str, line: int, column: int) -> str:
+        from sagakeep.logs import escaped
+
+        place = f":{line}:{column}" if line else ""
+        what = f"{pointer} {detail}" if pointer else detail
+        return f"  {self._error.name}{place}: {escaped(what)}"
+
+
 class _Commands(click.Group):
     """Commands whose errors of operation are told without a trace."""
 
     def invoke(self, context: click.Context) -> object:
         try:
             return super().invoke(context)
+        except BrokenFile as error:
+            raise _Broken(error) from error
         except (SagakeepError, ExceptionGroup, OSError) as error:
             complaint = complaint_of(error)
             if complaint is None or isinstance(error, BrokenPipeError):
@@ -191,6 +220,126 @@ def events(directory: str, saga: str) -> None:
     from sagakeep.event_listing import list_events
 
     list_events(directory, saga)
+
+
+@main.command()
+@click.argument("file", type=click.File("rb"))
+@_JSON
+def check(file: IO[bytes], as_json: bool) -> None:
+    """Say what a careful reviewer would about the saga definition in FILE; - is the standard input.
+
+    Exit code 0: nothing to say; 1: findings; 2: the file is broken. docs/findings.md explains every code.
+    """
+    from sagakeep.finding_listing import list_findings
+
+    if list_findings(_definition_in(file, as_json), as_json=as_json):
+        raise click.exceptions.Exit(1)
+
+
+@main.command()
+@click.argument("file", type=click.File("rb"))
+@click.option(
+    "--services",
+    type=click.File("rb"),
+    help="What the services promise, in TOML or JSON.  [default: what each should]",
+)
+@click.option("--expect", default="", metavar="END,...", help="Ends that some world must reach.")
+@click.option("--never", default="", metavar="END,...", help="Ends that no world may have.")
+@click.option("--all", "everything", is_flag=True, help="Play every world, however long it takes.")
+@click.option(
+    "--replay", default="", metavar="WORLD", help="Play one world again, or one in a file."
+)
+@_JSON
+def prove(
+    file: IO[bytes],
+    services: IO[bytes] | None,
+    expect: str,
+    never: str,
+    everything: bool,
+    replay: str,
+    as_json: bool,
+) -> None:
+    """Play the saga definition in FILE in a thousand worlds in which everything fails.
+
+    The engine is the real one; services, disk and time are simulated. Exit code 0: every world holds; 1: some do
+    not; 2: a file is broken. docs/prove.md says what is proved and what is not.
+    """
+    from sagakeep.proof_command import ProofCommand
+
+    definition = _definition_in(file, as_json)
+    with _telling_faults(as_json):
+        command = ProofCommand(definition, services, expect, never)
+    holds = command.replay(replay, as_json) if replay else command.prove(everything, as_json)
+    if not holds:
+        raise click.exceptions.Exit(1)
+
+
+def _definition_in(file: IO[bytes], as_json: bool) -> DefinitionFile:
+    from sagakeep.definition_file import DefinitionFile
+    from sagakeep.limits import BODY_BYTES_MAX
+
+    with _telling_faults(as_json):
+        return DefinitionFile(getattr(file, "name", "<stdin>"), file.read(BODY_BYTES_MAX + 1))
+
+
+@contextmanager
+def _telling_faults(as_json: bool) -> Iterator[None]:
+    """Tell programs what is wrong with a file, before people are."""
+    try:
+        yield
+    except BrokenFile as error:
+        if as_json:
+            click.echo(json.dumps({"errors": [fault._asdict() for fault in error.faults]}))
+        raise
+
+
+@main.command()
+@click.argument("url")
+@click.option("--action", required=True, help="Name of the action: it is called at URL/NAME.")
+@click.option("--compensation", default="", help="Name of its undo, if it has one.")
+@click.option("--probe", default="", help="Name of its probe, if it has one.")
+@click.option("--payload", default="{}", help="JSON, or @FILE; for the action and the probe.")
+@click.option("--compensation-payload", help="JSON, or @FILE.  [default: the payload]")
+@click.option("--header", "headers", multiple=True, help="NAME: VALUE, for every request.")
+@click.option("--duplicates", default=8, type=click.IntRange(2, 64), help="How many at once.")
+@click.option("--ledger-url", default="", help="Says how many effects there are, as JSON.")
+@click.option("--timeout", default=10.0, type=click.FloatRange(0.1, 600), help="Of one request.")
+@click.option("--within", default=120.0, type=click.FloatRange(1, 3600), help="Seconds for all.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--yes", is_flag=True, help="Do not ask: real effects are made at the service.")
+@click.pass_context
+def grade(
+    context: click.Context, /, yes: bool, as_json: bool, within: float, **words: object
+) -> None:
+    """Send duplicates, empty undos and late actions to the service at URL, and grade what it does.
+
+    It makes REAL EFFECTS there, some 40 of the action: use a service on test data. Exit code 0 when all is
+    well, 1 when something failed, 2 when it cannot be graded.
+    """
+    import trio
+
+    from sagakeep.grade.command import read_target, run_exam
+    from sagakeep.grade.exam import CannotGrade
+    from sagakeep.grade.paper import print_json, print_report
+
+    try:
+        target = read_target(words)
+        if not (yes or _is_agreed(f"This makes real effects at {target.url}. Go on?")):
+            raise click.UsageError("nothing was sent: it makes real effects, so it wants a --yes")
+        report = trio.run(run_exam, target, str(words["ledger_url"]), within)
+    except (CannotGrade, ConfigurationError) as error:
+        raise click.UsageError(str(error)) from None
+    (print_json if as_json else print_report)(report)
+    context.exit(0 if report.grade == "A" else 1)
+
+
+def _is_agreed(question: str) -> bool:
+    """Ask, if somebody is there who can answer."""
+    return _is_terminal() and click.confirm(question, err=True)
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 @main.group()

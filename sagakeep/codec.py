@@ -55,17 +55,23 @@ _VOID: Final = b"\x92\x00\xc6"  # an array of two, 0, and bytes whose length fol
 _UNWRITABLE: Final = (OverflowError, ValueError, TypeError, RecursionError)
 
 
-# One packer, its buffer reused: for the thread of the actors only.
+# One packer, its buffer reused: for the thread of the actors only. What msgpack does not know is a definition,
+# one of its steps or a retry policy: an array of its fields.
 _pack: Final[Callable[[object], bytes]] = msgpack.Packer(
-    use_bin_type=True, strict_types=False, autoreset=True
+    default=astuple, use_bin_type=True, strict_types=False, autoreset=True
 ).pack
 _TAGS: Final = {kind: kind.__struct_config__.tag for kind in e.EVENT_NAMES}
 _KINDS: Final = {tag: kind for kind, tag in _TAGS.items()}
 
+# msgspec gets a type ready when it is first converted to, and crashes the process when two threads do that at
+# once: recovery reads a snapshot beside the loop. So they are made ready here, by whoever imports this module.
+for _kind in (SagaState, e.Record, *_TAGS):
+    msgspec.msgpack.Decoder(_kind)
+
 
 def encode_record(record: e.Record) -> bytes:
     """Encode, at most a few microseconds for an event without a large payload. Raises CodecError."""
-    values = [_encode_event(event) for event in record.events]
+    values = [(_TAGS[type(event)], *astuple(event)) for event in record.events]
     try:
         return _pack(
             (VERSION, record.saga_id, record.sequence, record.at_utc_s, record.previous, values)
@@ -183,13 +189,6 @@ def _converted(value: list[Any]) -> e.Record:
     return e.Record(record.saga_id, record.sequence, record.at_utc_s, record.previous, events)
 
 
-def _encode_event(event: e.Event) -> tuple[object, ...]:
-    if isinstance(event, e.SagaCreated):
-        _, *rest = astuple(event)
-        return (_TAGS[e.SagaCreated], _encode_definition(event.definition), *rest)
-    return (_TAGS[type(event)], *astuple(event))
-
-
 def _decode_event(value: list[Any]) -> e.AnyEvent:
     tag, *fields = value
     kind = _KINDS[tag]
@@ -198,17 +197,6 @@ def _decode_event(value: list[Any]) -> e.AnyEvent:
     if kind is e.SagaCreated:
         fields[0] = msgspec.to_builtins(_decode_definition(fields[0]))
     return msgspec.convert([tag, *fields], kind)  # type: ignore[return-value] # a kind is a member
-
-
-def _encode_definition(definition: SagaDefinition) -> tuple[object, ...]:
-    name, steps, *rest = astuple(definition)
-    return (name, list(map(_encode_step, steps)), *rest)
-
-
-def _encode_step(step: Step) -> list[object]:
-    fields = list(astuple(step))
-    fields[_RETRY_AT] = astuple(step.retry)
-    return fields
 
 
 def _decode_definition(value: list[Any]) -> SagaDefinition:

@@ -100,6 +100,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     tag_chars_max: int = limits.TAG_CHARS_MAX
     body_bytes_max: int = limits.BODY_BYTES_MAX
     batch_bytes_max: int = limits.BATCH_BYTES_MAX
+    bodies_bytes_max: int = limits.BODIES_BYTES_MAX
     batch_sagas_max: int = limits.BATCH_SAGAS_MAX
     reply_bytes_max: int = limits.REPLY_BYTES_MAX
     payload_bytes_max: int = limits.PAYLOAD_BYTES_MAX

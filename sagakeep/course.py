@@ -21,6 +21,7 @@ from sagakeep import events as e
 from sagakeep import saga_status, step_status
 from sagakeep.definition import OnFailure
 from sagakeep.mapping import MappingError, fill
+from sagakeep.plan import Plan, plan_of
 from sagakeep.service import NOT_DONE, UNKNOWN, Outcome
 from sagakeep.state import (
     SagaState,
@@ -55,7 +56,7 @@ def must_stop(state: SagaState, now_utc_s: float) -> bool:
     """May no new attempt of an action be started or planned?"""
     return (
         state.status is not saga_status.RUNNING
-        or _is_expired(state, now_utc_s)
+        or (state.deadline_utc_s <= now_utc_s and _is_expired(state, now_utc_s))
         or some_failed(state)
     )
 
@@ -86,20 +87,25 @@ def _forward(state: SagaState, now_utc_s: float) -> Events:
         return (e.SagaCompleted(),)
     if must_stop(state, now_utc_s):
         return _stop(state, now_utc_s)
-    starts = [_start(state, step_id) for step_id in _due(state, now_utc_s)]
+    plan = plan_of(state.definition)
+    due = _due(plan, state, now_utc_s)
+    if plan.refers.isdisjoint(due):
+        return [_start(state, step_id) for step_id in due]
+    starts = [_fill_and_start(state, step_id) for step_id in due]
     return [event for event in starts if isinstance(event, e.StepFailed)] or starts
 
 
-def _due(state: SagaState, now_utc_s: float) -> list[str]:
+def _due(plan: Plan, state: SagaState, now_utc_s: float) -> list[str]:
     """The steps whose next attempt may be made now."""
-    dependencies = state.graph.dependencies
-    done = set(state.completed)
-    return [
-        step_id
-        for step_id, step in state.steps.items()
-        if (step.status is step_status.PENDING and done.issuperset(dependencies[step_id]))
-        or (step.status is step_status.RETRYING and step.action.retry_at_utc_s <= now_utc_s)
-    ]
+    due: list[str] = []
+    dependencies, done = plan.graph.dependencies, set(state.completed)
+    for step_id, step in state.steps.items():
+        if step.status is step_status.PENDING:
+            if done.issuperset(dependencies[step_id]):
+                due.append(step_id)
+        elif step.status is step_status.RETRYING and step.action.retry_at_utc_s <= now_utc_s:
+            due.append(step_id)
+    return due
 
 
 def _is_expired(state: SagaState, now_utc_s: float) -> bool:
@@ -140,10 +146,15 @@ def _is_there_to_undo(state: SagaState) -> bool:
     )
 
 
-def _start(state: SagaState, step_id: str) -> e.StepStarted | e.StepFailed:
+def _start(state: SagaState, step_id: str) -> e.StepStarted:
+    call = state.steps[step_id].action
+    return e.StepStarted(step_id, call.attempt + 1, call.epoch)
+
+
+def _fill_and_start(state: SagaState, step_id: str) -> e.StepStarted | e.StepFailed:
     call = state.steps[step_id].action
     if call.filled or step_id not in state.plan.refers:
-        return e.StepStarted(step_id, call.attempt + 1, call.epoch)
+        return _start(state, step_id)
     try:
         filled = _filled(state, state.step(step_id).payload)
     except MappingError as error:

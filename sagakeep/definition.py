@@ -31,6 +31,9 @@ _TAGS: Final = {
 }
 
 Name = Annotated[str, Meta(extra_json_schema=_NAME)]
+SagaId = Annotated[
+    str, Meta(extra_json_schema={**_NAME, "not": {"enum": sorted(limits.RESERVED_IDS)}})
+]
 OptionalName = Annotated[str, Meta(extra_json_schema=_OPTIONAL_NAME)]
 Seconds = Annotated[float, Meta(extra_json_schema=_SECONDS)]
 Retries = Annotated[int, Meta(extra_json_schema=_RETRIES)]
@@ -45,8 +48,9 @@ Dependencies = Annotated[
     tuple[str, ...],
     Meta(description="Ids of steps. Absent: the step before it in the list; []: starts at once."),
 ]
+Pointer = Annotated[str, Meta(extra_json_schema={"pattern": "^(/([^~/]|~[01])*)*$"})]
 Pointers = Annotated[
-    tuple[str, ...],
+    tuple[Pointer, ...],
     Meta(description="JSON Pointers (RFC 6901) to values that are never shown nor logged."),
 ]
 
@@ -154,7 +158,7 @@ class SagaDefinition(
         tuple[Step, ...],
         Meta(extra_json_schema={"minItems": 1, "maxItems": limits.STEPS_MAX}),
     ]
-    id: OptionalName = ""
+    id: SagaId = field(default_factory=str)  # a plain "" would be published as its default
     timeout_s: Seconds = limits.SAGA_TIMEOUT_S
     retries_max: Retries = limits.RETRIES
     on_failure: OnFailure = OnFailure.COMPENSATE

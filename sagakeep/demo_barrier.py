@@ -2,21 +2,11 @@
 
 Theory of operation. A service of a saga must take three things that arrive in any order and more than
 once: an action, its undo, and a question about the action. The ledger is the barrier that makes this
-safe; a real service would keep the same rows in its own database, in the transaction of the deed.
+safe; what each of them means is in the table of `sagakeep.participant.rules`, which this ledger shares
+with everybody's services. It adds what a demonstration needs: what was done stands beside the rows, and
+a call can be unavailable n times before it is done, which is not done yet.
 
-    what comes                  what is there             what happens
-    action                      nothing, refused          done; or refused
-                                unavailable n times       once more, or done
-                                done                      the same result again
-                                undone, barred            refused: too late
-    undo                        the action, done          undone
-                                no such action            its place is barred, nothing else
-    undo again                  the undo                  the same result again
-    probe                       the action, done          done, and its result
-                                no such action            not done, and its place is barred
-
-An undo names its step, not the action's key; so it is about the step's latest action, and when that
-one never came, about the one that would have been the next.
+An undo names the key of its action; it is about that one, and bars that one when it never came.
 """
 
 from __future__ import annotations
@@ -25,7 +15,9 @@ import json
 import sqlite3
 from typing import Final, NamedTuple
 
-from sagakeep.service import Call, ServiceRefused, ServiceUnavailable
+from sagakeep.participant.call import SagaCall
+from sagakeep.participant.rules import Row, Ruling, State, rule_again, rule_probe, rule_undo
+from sagakeep.service import DONE, Call, ServiceRefused, ServiceUnavailable
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS entries (
@@ -42,7 +34,6 @@ CREATE TABLE IF NOT EXISTS entries (
     result TEXT NOT NULL,
     undone_by TEXT NOT NULL
 );
-CREATE INDEX IF NOT EXISTS entries_of_step ON entries (service, saga_id, step_id, phase, epoch);
 """
 _COLUMNS: Final = (
     "key, service, saga_id, step_id, phase, epoch, action, state, attempts, result, undone_by"
@@ -94,13 +85,9 @@ def settle(connection: sqlite3.Connection, call: Call, deed: Deed | None) -> Res
     entry = _find(connection, call.idempotency_key) or _entry_of(call)
     if deed is None:
         return _probe(connection, entry)
-    match entry.state:
-        case "done":
-            return _result_of(entry)
-        case "undone":
-            return ServiceRefused(f"too late: it was undone by {entry.undone_by}")
-        case "barred":
-            return ServiceRefused(f"too late: {entry.undone_by} came before it")
+    row = _row_of(entry)
+    if row is not None:
+        return _again(row, entry, deed)
     entry = entry._replace(attempts=entry.attempts + 1)
     if deed.refusal:
         _put(connection, entry._replace(state="refused"))
@@ -110,56 +97,73 @@ def settle(connection: sqlite3.Connection, call: Call, deed: Deed | None) -> Res
         count = f"{entry.attempts} of {deed.times_unavailable} times"
         return ServiceUnavailable(f"{entry.service}.{entry.action} is unavailable, {count}")
     if entry.phase == "compensation":
-        return _undo(connection, entry, deed.undone_as)
+        return _undo(connection, call, entry, deed.undone_as)
     _put(connection, entry._replace(state="done", result=json.dumps(deed.result)))
     return deed.result
 
 
+def _again(row: Row, entry: Entry, deed: Deed) -> Result | Exception:
+    if rule_again(row, "", False) is Ruling.TOO_LATE:
+        how = f"{entry.undone_by} came before it"
+        if row.state is State.UNDONE:
+            how = f"it was undone by {entry.undone_by}"
+        return ServiceRefused(f"too late: {how}")
+    if row.state is State.REFUSED:
+        return ServiceRefused(deed.refusal or "it was refused before")
+    return _result_of(entry)
+
+
 def _probe(connection: sqlite3.Connection, entry: Entry) -> Result:
-    if entry.state == "done":
+    row = _row_of(entry)
+    if rule_probe(row, False) is Ruling.KNOWN:
         return {"outcome": "done", "result": _result_of(entry)}
-    if entry.state != "undone":
+    if row is None:
         _put(connection, entry._replace(state="barred", undone_by="a probe"))
     return {"outcome": "not_done"}
 
 
-def _undo(connection: sqlite3.Connection, undo: Entry, undone_as: str) -> Result:
-    """Undo the step's latest action, or bar the one that has not come."""
-    rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM entries WHERE service = ? AND saga_id = ? AND step_id = ?"
-        " AND phase = 'action' ORDER BY epoch DESC LIMIT 1",
-        (undo.service, undo.saga_id, undo.step_id),
+def _undo(connection: sqlite3.Connection, call: Call, undo: Entry, undone_as: str) -> Result:
+    """Undo the action, or bar it where it has not come."""
+    action = _find(connection, call.action_key) or undo._replace(
+        key=call.action_key, phase="action", epoch=_epoch_of(call.action_key), attempts=0
     )
-    row = rows.fetchone()
-    latest = Entry(*row) if row else None
-    result: dict[str, object] = {undone_as: False}
-    if latest is not None and latest.state == "done":
-        result = {**_result_of(latest), undone_as: True}
-        _put(connection, latest._replace(state="undone", undone_by=undo.key))
-    elif latest is not None and latest.state == "unavailable":
-        _put(connection, latest._replace(state="barred", undone_by=undo.key))
-    else:
-        epoch = latest.epoch + 1 if latest is not None else 1
-        key = f"{undo.saga_id}/{undo.step_id}/action/{epoch}"
-        _put(connection, undo._replace(key=key, phase="action", epoch=epoch, state="barred",
-                                       attempts=0, undone_by=undo.key))  # fmt: skip
+    row = _row_of(action)
+    wish = SagaCall(undo.key, "compensation", action.key, call.outcome is DONE)
+    is_work = rule_undo(row, wish, False) is Ruling.WORK
+    result: Result = {undone_as: False}
+    if is_work:
+        result = {**_result_of(action), undone_as: True}
+    if is_work or row is None:
+        state = "undone" if is_work else "barred"
+        _put(connection, action._replace(state=state, undone_by=undo.key))
     _put(connection, undo._replace(state="done", result=json.dumps(result)))
     return result
 
 
+def _row_of(entry: Entry) -> Row | None:
+    """The entry as the rules know it; one that only was unavailable is none."""
+    if entry.state in ("", "unavailable"):
+        return None
+    return Row(entry.key, State(entry.state), undone_by=entry.undone_by)
+
+
 def _entry_of(call: Call) -> Entry:
     """The entry of a call that has not come before; a probe asks about the action."""
-    epoch = call.idempotency_key.rpartition("/")[2]
     return Entry(
         key=call.idempotency_key,
         service=call.service,
         saga_id=call.saga_id,
         step_id=call.step_id,
         phase="compensation" if call.phase == "compensation" else "action",
-        epoch=int(epoch) if epoch.isdecimal() else 1,
+        epoch=_epoch_of(call.idempotency_key),
         action=call.action,
         state="",
     )
+
+
+def _epoch_of(key: str) -> int:
+    epoch = key.rpartition("/")[2]
+    return int(epoch) if epoch.isdecimal() else 1
 
 
 def _result_of(entry: Entry) -> Result:

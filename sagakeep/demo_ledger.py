@@ -7,6 +7,7 @@ but not a power cut. A real service would set `synchronous` to FULL. What is ent
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from typing import Final
 
@@ -104,6 +105,7 @@ def read_ledger(directory: str) -> list[Entry]:
 
 
 def _open(path: str) -> sqlite3.Connection:
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")

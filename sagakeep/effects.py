@@ -11,14 +11,15 @@ Pure: no clock, no I/O.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
+from msgspec.structs import replace
 
 from sagakeep import saga_status, step_status
 from sagakeep.service import UNKNOWN, Call, Phase
 from sagakeep.state import SagaState, StepState, compensation_in_flight, is_done, pivot_is_done
 
 
-class RunCall(NamedTuple):
+class RunCall(msgspec.Struct, frozen=True, gc=False):
     """Make this attempt, not before a time (0: now). Equal effects are the same deed."""
 
     step_id: str
@@ -28,7 +29,7 @@ class RunCall(NamedTuple):
     not_before_utc_s: float = 0.0
 
 
-class WaitUntil(NamedTuple):
+class WaitUntil(msgspec.Struct, frozen=True, gc=False):
     """Wake the saga at this time."""
 
     at_utc_s: float
@@ -56,7 +57,7 @@ def _forward(state: SagaState) -> tuple[list[Effect], list[float]]:
     for step_id, step in state.steps.items():
         status = step.status
         if status is step_status.RUNNING:
-            effects.append(_action(step_id, step))
+            effects.append(RunCall(step_id, "action", step.action.epoch, step.action.attempt))
         elif status is step_status.RETRYING:
             times.append(step.action.retry_at_utc_s)
         elif step.probing:
@@ -69,7 +70,7 @@ def _backward(state: SagaState) -> tuple[list[Effect], list[float]]:
     times: list[float] = []
     for step_id, step in state.steps.items():
         if step.status is step_status.RUNNING:
-            effects.append(_action(step_id, step))
+            effects.append(RunCall(step_id, "action", step.action.epoch, step.action.attempt))
         elif step.probing:
             effects.append(_probe(step_id, step))
         elif compensation_in_flight(step):
@@ -80,10 +81,6 @@ def _backward(state: SagaState) -> tuple[list[Effect], list[float]]:
     return effects, times
 
 
-def _action(step_id: str, step: StepState) -> RunCall:
-    return RunCall(step_id, "action", step.action.epoch, step.action.attempt)
-
-
 def _probe(step_id: str, step: StepState) -> RunCall:
     call = step.action
     return RunCall(step_id, "probe", call.epoch, step.probes + 1, call.retry_at_utc_s)
@@ -91,37 +88,44 @@ def _probe(step_id: str, step: StepState) -> RunCall:
 
 def call_of(state: SagaState, effect: RunCall) -> Call:
     """The attempt that an effect stands for, as its service will see it."""
-    definition = state.definition
     spec = state.step(effect.step_id)
-    step = state.steps[effect.step_id]
-    payload = step.action.filled[0] if step.action.filled else spec.payload
-    action = spec.action
-    result, outcome = None, None
+    call = state.steps[effect.step_id].action
+    key = _key(state.id, spec.id, "action", call.epoch)
+    action = Call(
+        saga_id=state.id,
+        saga_name=state.definition.name,
+        step_id=spec.id,
+        service=spec.service,
+        action=spec.action,
+        phase="action",
+        attempt=effect.attempt,
+        idempotency_key=key,
+        payload=call.filled[0] if call.filled else spec.payload,
+        timeout_s=spec.timeout_s,
+        traceparent=state.traceparent,
+        action_key=key,
+        sensitive=spec.sensitive,
+    )
+    return action if effect.phase == "action" else _about(action, state, effect)
+
+
+def _about(action: Call, state: SagaState, effect: RunCall) -> Call:
+    """The call that undoes an action, or asks about it."""
+    spec, step = state.step(effect.step_id), state.steps[effect.step_id]
+    name, payload = spec.probe, action.payload
     if effect.phase == "compensation":
-        action = spec.compensation
+        name = spec.compensation
         if spec.compensation_payload is not None:
             filled = step.compensation.filled
             payload = filled[0] if filled else spec.compensation_payload
-    elif effect.phase == "probe":
-        action = spec.probe
-    if effect.phase != "action":
-        outcome = step.action.outcome or UNKNOWN
-        result = step.result if is_done(step) else None
-    return Call(
-        saga_id=state.id,
-        saga_name=definition.name,
-        step_id=effect.step_id,
-        service=spec.service,
-        action=action,
+    return replace(
+        action,
+        action=name,
         phase=effect.phase,
-        attempt=effect.attempt,
         idempotency_key=idempotency_key(state.id, effect),
         payload=payload,
-        timeout_s=spec.timeout_s,
-        result=result,
-        outcome=outcome,
-        traceparent=state.traceparent,
-        action_key=_key(state.id, effect.step_id, "action", step.action.epoch),
+        result=step.result if is_done(step) else None,
+        outcome=step.action.outcome or UNKNOWN,
     )
 
 

@@ -25,7 +25,16 @@ class Fault(NamedTuple):
 
 
 class MalformedJson(SagakeepError):
-    """The bytes are not the JSON we read: mend the document. Raised before anything is looked at."""
+    """The bytes are not the JSON we read: mend the document. Raised before anything is looked at.
+
+    `line` and `column` count from 1; 0 is for what is wrong at no single place.
+    """
+
+    def __init__(self, detail: str, line: int = 0, column: int = 0) -> None:
+        self.detail = detail
+        self.line = line
+        self.column = column
+        super().__init__(f"{detail}: line {line} column {column}" if line else detail)
 
 
 class InvalidDefinition(SagakeepError):
@@ -34,6 +43,24 @@ class InvalidDefinition(SagakeepError):
     def __init__(self, faults: list[Fault]) -> None:
         self.faults = faults
         super().__init__("; ".join(f"{fault.pointer or '/'}: {fault.detail}" for fault in faults))
+
+
+class PlacedFault(NamedTuple):
+    """A fault, and where in the text it is: line and column from 1, 0 where nobody can say."""
+
+    pointer: str
+    detail: str
+    line: int
+    column: int
+
+
+class BrokenFile(SagakeepError):
+    """A file is not what a command was promised: mend what its `faults` list, all of them at once."""
+
+    def __init__(self, name: str, faults: list[PlacedFault]) -> None:
+        self.name = name
+        self.faults = faults
+        super().__init__(f"{name} is broken")
 
 
 class SagaNotFound(SagakeepError):
@@ -96,6 +123,10 @@ class Unavailable(SagakeepError):
         super().__init__(detail)
 
 
+class InDoubt(SagakeepError):
+    """The process ends, and whether the wish became durable is unknown: ask again under the same key, or look."""
+
+
 class ConfigurationError(SagakeepError):
     """A setting is wrong; the text says which, where it came from and what would be right."""
 
@@ -123,7 +154,7 @@ class JournalCorrupt(JournalError):
         super().__init__(f"{file}: offset {offset}: {reason}")
 
 
-class JournalBroken(JournalError):
+class JournalBroken(JournalError, InDoubt):
     """A write or fsync failed: what it covered is in doubt, nothing more may be appended. Restart."""
 
 

@@ -3,8 +3,10 @@
 The document is `{"saga": {...}, "steps": {ID: {"result", "outcome"}}}`. Each node of the syntax tree
 is followed with the place that its value has in it:
 
-    ROOT --saga--> VALUE                       VALUE: anything; what is read of it is not our business
+    ROOT --saga--> SAGA --tags-> TAGS          VALUE: anything; what is read of it is not our business
     ROOT --steps-> STEPS --ID-> STEP --result, outcome-> VALUE
+
+What is read of SAGA and TAGS is a VALUE, and its name is noted: it may be one that is never there.
 
 A value that is ROOT or STEPS may be followed further but not used: `keys(steps)` would see, or not
 see, steps that run at the same time, and a saga would depend on luck.
@@ -28,14 +30,25 @@ class Place(Enum):
     ROOT = "the whole document"
     STEPS = "all steps at once"
     STEP = "a step"
+    SAGA = "the saga"
+    TAGS = "the saga's tags"
     VALUE = "a value"
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """What an expression reads: the ids of steps, and what is wrong with how it reads."""
+    """What an expression reads: the ids of steps, and what is wrong with how it reads.
+
+    `results` are those of the steps whose result it reads, `saga_fields` and `tags` what it reads of the
+    saga. `path` is the step and the keys on the way to a value in its result, None for an expression that
+    does more than to go there.
+    """
 
     steps: tuple[str, ...]
     complaints: tuple[str, ...]
+    results: tuple[str, ...]
+    saga_fields: tuple[str, ...]
+    tags: tuple[str, ...]
+    path: tuple[str, ...] | None
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -53,13 +66,24 @@ def reading_of(tree: object) -> Reading:
     reader.use(node, Place.ROOT)
     if _copies(node) > COPIES_MAX:
         reader.complain(f"may copy a value more than {COPIES_MAX} times")
-    return Reading(tuple(reader.steps), tuple(reader.complaints))
+    return Reading(
+        tuple(reader.steps),
+        tuple(reader.complaints),
+        results=tuple(reader.results),
+        saga_fields=tuple(reader.saga_fields),
+        tags=tuple(reader.tags),
+        path=_path_of(node),
+    )
 
 
 class _Reader:
     def __init__(self) -> None:
         self.steps: dict[str, None] = {}  # an ordered set, like the next
         self.complaints: dict[str, None] = {}
+        self.results: dict[str, None] = {}
+        self.saga_fields: dict[str, None] = {}
+        self.tags: dict[str, None] = {}
+        self._step = ""  # the one that a place of STEP is; only its own members can be read there
 
     def complain(self, text: str) -> None:
         self.complaints[text] = None
@@ -69,6 +93,8 @@ class _Reader:
         place = self.follow(node, scope)
         if place is Place.ROOT or place is Place.STEPS:
             self.complain(f"reads {place.value}: name one step, as in steps.ID.result")
+        elif place is Place.STEP:
+            self.results[self._step] = None
         return Place.VALUE
 
     def follow(self, node: Node, scope: Place) -> Place:
@@ -82,14 +108,28 @@ class _Reader:
         name = str(node.value)
         if scope is Place.ROOT and name == "steps":
             return Place.STEPS
-        if scope is Place.ROOT and name != "saga":
+        if scope is Place.ROOT and name == "saga":
+            return Place.SAGA
+        if scope is Place.ROOT:
             self.complain(f'reads "{name}", but there is only "saga" and "steps"')
         elif scope is Place.STEPS:
             self.steps[name] = None
+            self._step = name
             return Place.STEP
-        elif scope is Place.STEP and name not in ("result", "outcome"):
-            self.complain(f'reads "{name}" of a step, which has only "result" and "outcome"')
+        elif scope is Place.STEP:
+            self._member(name)
+        elif scope is Place.SAGA:
+            self.saga_fields[name] = None
+            return Place.TAGS if name == "tags" else Place.VALUE
+        elif scope is Place.TAGS:
+            self.tags[name] = None
         return Place.VALUE
+
+    def _member(self, name: str) -> None:
+        if name == "result":
+            self.results[self._step] = None
+        elif name != "outcome":
+            self.complain(f'reads "{name}" of a step, which has only "result" and "outcome"')
 
     def _chain(self, node: Node, scope: Place) -> Place:
         for link in node.children:
@@ -141,6 +181,28 @@ _FOLLOW: Final[dict[str, _Follow]] = {
 _PRODUCTS: Final = frozenset(
     {"subexpression", "index_expression", "pipe", "projection", "value_projection"}
 )
+
+
+def _path_of(node: Node) -> tuple[str, ...] | None:
+    """Return the step and the keys behind `steps.ID.result`, when the expression is that and no more."""
+    keys = _keys_of(node)
+    if keys is None or len(keys) < 3 or keys[0] != "steps" or keys[2] != "result":
+        return None
+    return (keys[1], *keys[3:])
+
+
+def _keys_of(node: Node) -> tuple[str, ...] | None:
+    if node.kind in ("field", "index"):
+        return (str(node.value),)
+    if node.kind not in ("subexpression", "index_expression"):
+        return None
+    keys: tuple[str, ...] = ()
+    for child in node.children:
+        more = _keys_of(child)
+        if more is None:
+            return None
+        keys += more
+    return keys
 
 
 def _copies(node: Node) -> int:

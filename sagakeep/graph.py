@@ -8,7 +8,7 @@ A graph depends on the ids and dependencies alone, so sagas of the same shape sh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -27,7 +27,7 @@ def graph_of(definition: SagaDefinition) -> Graph:
 class Graph:
     """Who waits for whom. All ids are in list order wherever they come in a tuple."""
 
-    __slots__ = ("_masks", "dependencies", "index", "order", "successors")
+    __slots__ = ("_masks", "_topological", "dependencies", "index", "order", "successors")
 
     def __init__(self, shape: _Shape) -> None:
         self.order: tuple[str, ...] = tuple([step_id for step_id, _ in shape])
@@ -35,6 +35,14 @@ class Graph:
         self.dependencies: dict[str, tuple[str, ...]] = dict(shape)
         self.successors = _reversed(self.dependencies)
         self._masks: tuple[list[int], list[int]] | None = None
+        self._topological: tuple[str, ...] = ()
+
+    @property
+    def topological(self) -> tuple[str, ...]:
+        """Every step, each after its dependencies."""
+        if not self._topological:
+            self._topological = tuple(_topological(self.dependencies, self.successors))
+        return self._topological
 
     def ancestors(self, step_id: str) -> frozenset[str]:
         """Return every step that must be done before this one may start."""
@@ -54,7 +62,7 @@ class Graph:
     def _reachable(self) -> tuple[list[int], list[int]]:
         """Return for each index the bits of its ancestors, and of its dependents."""
         if self._masks is None:
-            order = _topological(self.dependencies, self.successors)
+            order = self.topological
             self._masks = (
                 _closure(order, self.dependencies, self.index),
                 _closure(order[::-1], self.successors, self.index),
@@ -91,7 +99,7 @@ def _topological(
 
 
 def _closure(
-    order: list[str], before: Mapping[str, tuple[str, ...]], index: Mapping[str, int]
+    order: Sequence[str], before: Mapping[str, tuple[str, ...]], index: Mapping[str, int]
 ) -> list[int]:
     masks = [0] * len(order)
     for step_id in order:

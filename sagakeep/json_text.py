@@ -184,4 +184,4 @@ def _text_of(body: bytes) -> str:
 def _malformed(what: str, text: str, at: int) -> MalformedJson:
     line = text.count("\n", 0, at) + 1
     column = at - text.rfind("\n", 0, at)
-    return MalformedJson(f"{what}: line {line} column {column}")
+    return MalformedJson(what, line, column)

@@ -23,9 +23,11 @@ TAG_CHARS_MAX: Final = 256  # of a key and of a value
 JSON_DEPTH_MAX: Final = 64  # far below the interpreter's recursion limit
 BODY_BYTES_MAX: Final = 1 << 20
 BATCH_BYTES_MAX: Final = 32 << 20
+BODIES_BYTES_MAX: Final = 128 << 20  # of all requests that are being read or served: four batches
 BATCH_SAGAS_MAX: Final = 10_000
 REASON_CHARS_MAX: Final = 1_000  # what an operator may say about a move
 IDEMPOTENCY_KEY_CHARS_MAX: Final = 256
+IDEMPOTENCY_KEY_PATTERN: Final = rf"^[\x20-\x7e]{{1,{IDEMPOTENCY_KEY_CHARS_MAX}}}$"
 
 # Defaults of a definition.
 TIMEOUT_S: Final = 30.0  # one attempt

@@ -89,7 +89,7 @@ def _carry_on(events: list[e.AnyEvent], state: SagaState, now_utc_s: float) -> D
         for event in following:
             events.append(event)
             state = evolve(state, event, now_utc_s)
-        if _STARTS.issuperset(map(type, following)):
+        if type(events[-1]) in _STARTS:
             break  # what starts has to end before anything else follows
     return Decision(events, state)
 
@@ -236,9 +236,10 @@ def _is_awaited(state: SagaState, news: m.AttemptEnded) -> bool:
 
 
 def _action_ended(state: SagaState, news: m.AttemptEnded, now_utc_s: float) -> Events:
-    spec, call, result = state.step(news.step_id), state.steps[news.step_id].action, news.result
+    result = news.result
     if result.outcome is DONE:
         return (e.StepCompleted(news.step_id, news.attempt, result.result, result.latency_s),)
+    spec, call = state.step(news.step_id), state.steps[news.step_id].action
     outcome = NOT_DONE if spec.kind is StepKind.READ_ONLY else _learned(news)
     if not _is_permanent(result) and not must_stop(state, now_utc_s):
         endless = spec.kind is StepKind.RETRIABLE or pivot_is_done(state)
@@ -270,9 +271,9 @@ def _is_permanent(result: AttemptResult) -> bool:
 
 def _compensation_ended(state: SagaState, news: m.AttemptEnded, now_utc_s: float) -> Events:
     step_id, attempt, result = news.step_id, news.attempt, news.result
-    spec, call = state.step(step_id), state.steps[step_id].compensation
     if result.outcome is DONE:
         return (e.StepCompensated(step_id, attempt, result.result, result.latency_s),)
+    spec, call = state.step(step_id), state.steps[step_id].compensation
     outcome = _learned(news)
     if not _is_permanent(result):
         at = next_attempt_at(

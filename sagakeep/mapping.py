@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 import jmespath
 import msgspec
+from jmespath.exceptions import JMESPathTypeError
 from jmespath.functions import Functions, signature
 from jmespath.visitor import Options
 
@@ -129,6 +130,12 @@ def _evaluated(expression: str, context: dict[str, object]) -> object:
         _refuse_unfit(value)
     except MappingError as error:
         raise MappingError(f'"{expression}": {error}') from None
+    except JMESPathTypeError as error:  # without the value, which may be sensitive
+        wanted, found = error.expected_types, error.actual_type
+        detail = (
+            f'In function {error.function_name}(), expected one of: {wanted}, received: "{found}"'
+        )
+        raise MappingError(f'"{expression}": {detail}') from None
     except _EVALUATION_ERRORS as error:
         raise MappingError(f'"{expression}": {_first_line(error)}') from None
     return value

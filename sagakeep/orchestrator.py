@@ -146,6 +146,9 @@ class Orchestrator:
     async def describe(self, saga_id: str) -> SagaState:
         """The saga as it is durable. Raises SagaNotFound."""
         self._check_recovered()
+        await (
+            trio.lowlevel.checkpoint()
+        )  # who asks over and over lets the sagas go on, and the process end
         live = self._engine.committed.live.get(saga_id)
         if live is not None:
             return live[0]
@@ -155,10 +158,8 @@ class Orchestrator:
         """The saga once it stands still (final, failed or compensation_failed), or when the time is up."""
         self._check_recovered()
         live = self._engine.committed.live.get(saga_id)
-        if live is None:
+        if live is None or live[0].status not in MOVING:
             return await self.describe(saga_id)
-        if live[0].status not in MOVING:
-            return live[0]
         reply, forget = self._engine.committed.when_still(saga_id)
         timer = self._engine.timers.set_after(timeout_s, lambda: reply.send(None))
         try:

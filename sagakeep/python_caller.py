@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import logging
+import traceback
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 import trio
 
 from sagakeep import limits
+from sagakeep.redaction import secrets_of
 from sagakeep.reply import ReplyBroken, error_text, keep_reply
 from sagakeep.service import AttemptResult, Call, Outcome, ServiceRefused, ServiceUnavailable
 
@@ -40,16 +42,16 @@ class PythonCaller:
             value = await method(call)
             return _NOTHING if value is None else AttemptResult(Outcome.DONE, keep_reply(value))
         except ServiceRefused as error:
-            return AttemptResult(Outcome.NOT_DONE, error=_text(error), permanent=True)
+            return AttemptResult(Outcome.NOT_DONE, error=_text(error, call), permanent=True)
         except ServiceUnavailable as error:
             wish_s = _wish_s(error.retry_after_s)
-            return AttemptResult(Outcome.NOT_DONE, error=_text(error), retry_after_s=wish_s)
+            return AttemptResult(Outcome.NOT_DONE, error=_text(error, call), retry_after_s=wish_s)
         except ReplyBroken as error:
-            return AttemptResult(Outcome.UNKNOWN, error=error_text(str(error)))
+            return AttemptResult(Outcome.UNKNOWN, error=_text(error, call))
         except Exception as error:  # the service's bug is an outcome
-            _log.exception("service %s: %s", call.service, call.action)
+            _log_bug(error, call)
             text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            return AttemptResult(Outcome.UNKNOWN, error=error_text(text))
+            return AttemptResult(Outcome.UNKNOWN, error=error_text(text, _secrets(call)))
 
     async def aclose(self) -> None:
         """Close the service, if it has an `aclose`."""
@@ -79,8 +81,22 @@ def _is_async(method: Callable[..., object]) -> bool:
     return inspect.iscoroutinefunction(method) or inspect.iscoroutinefunction(called)
 
 
-def _text(error: Exception) -> str:
-    return error_text(str(error) or type(error).__name__)
+def _log_bug(error: Exception, call: Call) -> None:
+    """Log where it was raised, and its words unless they may repeat what is sensitive."""
+    if not call.sensitive:
+        _log.exception("service %s: %s", call.service, call.action)
+        return
+    trace = "".join(traceback.format_tb(error.__traceback__))
+    what = f"{type(error).__name__}, whose words may be sensitive"
+    _log.error("service %s: %s raised %s\n%s", call.service, call.action, what, trace)
+
+
+def _text(error: Exception, call: Call) -> str:
+    return error_text(str(error) or type(error).__name__, _secrets(call))
+
+
+def _secrets(call: Call) -> tuple[str, ...]:
+    return secrets_of((call.payload, call.result), call.sensitive)
 
 
 def _wish_s(retry_after_s: object) -> float | None:

@@ -8,6 +8,7 @@ The checks run in C; only a suspicious value is walked.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
@@ -15,6 +16,7 @@ import msgspec
 from sagakeep import limits
 from sagakeep.errors import InvalidDefinition
 from sagakeep.json_value import TOO_DEEP, faults_in, measure
+from sagakeep.redaction import scrub
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
@@ -81,8 +83,9 @@ def _check_integers(value: object) -> None:
         raise ReplyBroken(f"the reply's value at {pointer or '/'} {detail}") from None
 
 
-def error_text(text: str) -> str:
-    """Cut and clean a text for people: printable, one line, at most ERROR_CHARS_MAX."""
+def error_text(text: str, secrets: Collection[str] = ()) -> str:
+    """Cut and clean a text for people: printable, one line, at most ERROR_CHARS_MAX, and no secret in it."""
+    text = scrub(text, secrets)
     words = " ".join(text[: 4 * limits.ERROR_CHARS_MAX].split())
     clean = "".join(character if character.isprintable() else "?" for character in words)
     if len(clean) <= limits.ERROR_CHARS_MAX:

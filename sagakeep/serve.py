@@ -29,6 +29,7 @@ from sagakeep.http.auth import ApiKey, Role
 from sagakeep.http.edge import edge
 from sagakeep.http.server import ServerLimits, serve_http
 from sagakeep.orchestrator import Orchestrator, opening_orchestrator
+from sagakeep.process import keep_no_core, room_for_connections
 from sagakeep.runtime.collector import slow_collector_down
 from sagakeep.services import make_services
 
@@ -43,6 +44,7 @@ async def serve(config: Config, *, demo: bool, announce: Callable[[str], None]) 
     Raises ConfigurationError, JournalLocked, JournalCorrupt, JournalBroken and their like, perhaps in
     a group.
     """
+    keep_no_core()
     bind = parse_bind(config.bind)
     services: dict[str, object] = dict(make_services(config.services))
     if demo:
@@ -116,11 +118,12 @@ async def _announce(
 def _app(orchestrator: Orchestrator, config: Config, bind: Bind) -> ASGIApp:
     bound = f"[{bind.host}]" if ":" in bind.host else bind.host
     return edge(
-        make_app(orchestrator),
+        make_app(orchestrator, is_keyed=bool(config.auth.keys)),
         hosts=[*config.hosts, *([bound] if bound else [])],
         keys=[ApiKey(key.name, key.sha256, Role(key.role)) for key in config.auth.keys],
         body_bytes_max=config.limits.body_bytes_max,
         batch_bytes_max=config.limits.batch_bytes_max,
+        bodies_bytes_max=config.limits.bodies_bytes_max,
         body_s_max=config.limits.body_s_max,
     )
 
@@ -133,13 +136,7 @@ async def keep_serving(
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until `stopping`; a server that fails once it has listened is started again, for ever."""
-    bounds = config.limits
-    server_limits = ServerLimits(
-        connections_max=bounds.connections_max,
-        connections_per_client_max=bounds.connections_per_client_max,
-        headers_s_max=bounds.headers_s_max,
-        write_stall_s_max=bounds.write_stall_s_max,
-    )
+    server_limits = _server_limits(config)
     listened = _Listened(bind, task_status)
     while not stopping.is_set():
         try:
@@ -157,6 +154,25 @@ async def keep_serving(
             _log.exception("the HTTP server failed and is started again")
             with trio.move_on_after(RESTART_S):
                 await stopping.wait()
+
+
+def _server_limits(config: Config) -> ServerLimits:
+    """Bound the connections by the configuration, and by what the system lets us open.
+
+    Where that is less, one client gets no more than half of it.
+    """
+    bounds = config.limits
+    calls = sum(service.concurrency_max for service in config.services.values() if service.url)
+    connections = room_for_connections(bounds.connections_max, calls)
+    share = bounds.connections_per_client_max
+    if connections < bounds.connections_max:
+        share = min(share, connections // 2)
+    return ServerLimits(
+        connections_max=connections,
+        connections_per_client_max=share,
+        headers_s_max=bounds.headers_s_max,
+        write_stall_s_max=bounds.write_stall_s_max,
+    )
 
 
 class _Listened(trio.TaskStatus[list[str]]):

@@ -54,7 +54,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     JSON as Python values; `result` is the action's result when compensating and known, else None;
     `outcome` is that of the action when compensating or probing, else None; `attempt` counts from 1;
     `idempotency_key` is the same for every attempt of the effect; `action_key` is that of the action that
-    it is about: of a compensation the action that it undoes, else its own.
+    it is about: of a compensation the action that it undoes, else its own. `sensitive` has the JSON
+    Pointers to values of the payload and the result that nobody may be shown.
     """
 
     saga_id: str
@@ -71,6 +72,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     outcome: Outcome | None = None
     traceparent: str = ""
     action_key: str = ""
+    sensitive: tuple[str, ...] = ()
 
 
 class AttemptResult(msgspec.Struct, frozen=True, gc=False):

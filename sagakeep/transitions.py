@@ -98,16 +98,20 @@ def birth(saga_id: str, event: e.SagaCreated, at_utc_s: float) -> SagaState:
 def evolve(state: SagaState, event: e.Event, at_utc_s: float) -> SagaState:
     """Apply one event. Raises ImpossibleEvent for what the tables do not have."""
     kind = type(event)
-    status = state.status if kind in FACTS else TRANSITIONS[state.status].get(kind)
+    status = TRANSITIONS[state.status].get(kind)
     if status is None:
-        name = e.EVENT_NAMES[kind][0]
-        raise ImpossibleEvent(f"saga {state.id!r}: {name} in status {state.status}")
+        if kind not in FACTS:
+            name = e.EVENT_NAMES[kind][0]
+            raise ImpossibleEvent(f"saga {state.id!r}: {name} in status {state.status}")
+        status = state.status
     try:
         changes = CHANGES[kind](state, event, at_utc_s)
     except KeyError:
         raise ImpossibleEvent(_misfit(state, event)) from None
-    sequence = state.sequence + 1
-    return replace(state, status=status, sequence=sequence, updated_at_utc_s=at_utc_s, **changes)
+    changes["status"] = status
+    changes["sequence"] = state.sequence + 1
+    changes["updated_at_utc_s"] = at_utc_s
+    return replace(state, **changes)
 
 
 def _misfit(state: SagaState, event: e.Event) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -270,6 +273,20 @@ def test_the_page_has_the_tag_and_fields_of_every_event(sample: e.AnyEvent) -> N
     listed = re.sub(r"\(.*?\)|`.*?`( or `.*?`)?", "", row).split(",")
     names = [words.split()[0] for words in listed if words.split()]
     assert tuple(names) == sample.__struct_fields__
+
+
+def test_every_type_on_disk_is_ready_before_two_threads_can_want_it_first() -> None:
+    """msgspec crashes the process when two threads are the first to convert to one type at once."""
+    script = """
+        import gc
+        from sagakeep import codec, definition, events, state
+        kinds = [state.SagaState, events.Record, *events.EVENT_NAMES, definition.SagaDefinition]
+        kinds += [definition.Step, definition.RetryPolicy, state.StepState]
+        for kind in kinds:
+            about = {type(one).__name__ for one in gc.get_referents(kind)}
+            assert "StructInfo" in about, f"{kind} is not ready"
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True)
 
 
 # What a repair took out

@@ -20,7 +20,17 @@ NAMES = {
 }
 
 
-def call_of(action, service="payment", *, phase="action", payload=None, epoch=1, saga="s-1"):
+def call_of(
+    action,
+    service="payment",
+    *,
+    phase="action",
+    payload=None,
+    epoch=1,
+    saga="s-1",
+    about=None,
+    outcome=None,
+):
     kind = "compensation" if phase == "compensation" else "action"
     return Call(
         saga_id=saga,
@@ -33,6 +43,8 @@ def call_of(action, service="payment", *, phase="action", payload=None, epoch=1,
         idempotency_key=f"{saga}/pay/{kind}/{epoch}",
         payload={} if payload is None else payload,
         timeout_s=30.0,
+        outcome=outcome,
+        action_key=f"{saga}/pay/action/{epoch if about is None else about}",
     )
 
 
@@ -224,12 +236,30 @@ async def test_an_action_that_was_unavailable_is_barred_by_its_undo(services, tm
     assert (await do(services, call_of("charge", epoch=2)))["chargeId"]
 
 
-async def test_an_undo_after_a_refusal_bars_the_next_effect(services, tmp_path):
+async def test_an_undo_bars_the_action_that_it_names_and_no_other(services, tmp_path):
+    """An operator's retry has made the action anew, under a second key; that one is late, and undone first."""
     with pytest.raises(ServiceRefused):
         await do(services, call_of("fail"))
-    await do(services, undo_of("refund"))
-    with pytest.raises(ServiceRefused, match="too late"):
+    assert await do(services, undo_of("refund", about=2)) == {"refunded": False}
+    with pytest.raises(ServiceRefused, match="too late: s-1/pay/compensation/1 came before it"):
         await do(services, call_of("charge", epoch=2))
+    assert (await do(services, call_of("charge", epoch=3)))["chargeId"]
+    with pytest.raises(ServiceRefused, match="it was refused before"):
+        await do(services, call_of("charge"))
+
+
+async def test_an_undo_after_a_refusal_bars_nothing_else(services, tmp_path):
+    with pytest.raises(ServiceRefused):
+        await do(services, call_of("fail"))
+    assert await do(services, undo_of("refund")) == {"refunded": False}
+    assert (await do(services, call_of("charge", epoch=2)))["chargeId"]
+    assert ("s-1/pay/action/1", "refused") in states(tmp_path)
+
+
+async def test_an_undo_of_what_was_done_for_certain_is_not_empty(services):
+    assert await do(services, undo_of("refund", outcome=Outcome.DONE)) == {"refunded": True}
+    with pytest.raises(ServiceRefused, match="too late: it was undone"):
+        await do(services, call_of("charge"))
 
 
 async def test_an_action_that_was_undone_is_not_done_again_under_its_key(services):

@@ -64,7 +64,7 @@ def test_a_file_on_a_read_only_disk_is_opened_to_read(
     (tmp_path / "x").write_bytes(b"old")
     real = os.open
 
-    def refuse_writers(path: str, flags: int) -> int:
+    def refuse_writers(path: str, flags: int, mode: int = 0o777) -> int:
         if flags & os.O_RDWR:
             raise OSError(errno.EROFS, "read-only", path)
         return real(path, flags)

@@ -13,6 +13,7 @@ class Actor:
         self.name = name
         self.turns = turns
         self.dispatcher: Dispatcher[Actor] | None = None
+        self.is_scheduled = False
 
     def turn(self) -> None:
         self.log.append(self.name)
@@ -49,6 +50,21 @@ async def test_turns_are_taken_in_the_order_of_scheduling_and_a_second_turn_come
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     assert house.log == ["a", "b", "a", "c"]
+
+
+async def test_an_actor_that_is_to_have_a_turn_is_not_scheduled_again() -> None:
+    house = House()
+    actor = Actor(house.log, "a", turns=2)
+    house.dispatcher.schedule(actor)
+    house.dispatcher.schedule(actor)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(house.dispatcher.run)
+        await trio.testing.wait_all_tasks_blocked()
+        assert house.log == ["a"]
+        house.dispatcher.schedule(actor)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert house.log == ["a", "a"]
 
 
 async def test_a_crash_ends_its_turn_and_nothing_else() -> None:

@@ -102,12 +102,11 @@ def _decisions_page():
 
 def test_every_problem_has_its_section():
     types = {f"{_anchor(kind.title)}" for kind in KINDS.values()}
-    types |= {_anchor(HTTPStatus(status).phrase) for status in _plain_statuses()}
+    types |= {_anchor(title) for title in _plain_titles()}
     types.add(_anchor("Internal error"))
     assert types <= anchors(PROBLEMS)
     headings = {_anchor_of_page(one) for one in re.findall(r"^## (.+)$", PROBLEMS, re.MULTILINE)}
-    unknown = headings - types - {_anchor(HTTPStatus.TOO_MANY_REQUESTS.phrase)}
-    assert not {one for one in unknown if one not in _PHRASES_OF_OTHER_VERSIONS}
+    assert not {one for one in headings - types if one not in _PHRASES_OF_OTHER_VERSIONS}
 
 
 _PHRASES_OF_OTHER_VERSIONS = {"request-entity-too-large", "request-uri-too-long"}  # until 3.12
@@ -138,23 +137,31 @@ def _anchor_of_page(heading):
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
-def _plain_statuses():
-    """Every status of an error that the HTTP layer answers with and that has no error of ours behind it."""
-    found = {404, 405}
+def _plain_titles():
+    """Every title that the HTTP layer answers with and that has no error of ours behind it."""
+    found = {HTTPStatus(404).phrase, HTTPStatus(405).phrase}
     for path in (ROOT / "sagakeep" / "http").glob("*.py"):
         if path.name in ("caller.py", "problems.py", "schema.py"):
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
                 case ast.Call(
-                    func=ast.Name(id="problem" | "HTTPException"),
-                    args=[ast.Constant(int(status)), *_],
+                    func=ast.Name(id="problem"),
+                    args=[ast.Constant(int()), ast.Constant(str(title)), *_],
                 ):
-                    found.add(status)
+                    found.add(title)
                 case ast.Call(
-                    func=ast.Name(id="Refusal" | "BodyRefused"), args=[ast.Attribute(attr=name), *_]
+                    func=ast.Name(id="HTTPException"), args=[ast.Constant(int(status)), *_]
                 ):
-                    found.add(int(HTTPStatus[name]))
+                    found.add(HTTPStatus(status).phrase)
+                case (
+                    ast.Call(
+                        func=ast.Name(id="Refusal" | "BodyRefused"),
+                        args=[ast.Attribute(attr=name), *_],
+                    )
+                    | ast.Call(func=ast.Name(id="_turn_away"), args=[_, ast.Attribute(attr=name)])
+                ):
+                    found.add(HTTPStatus[name].phrase)
     return found
 
 

@@ -167,6 +167,12 @@ async def test_a_body_of_another_type_is_refused(api: AsgiClient, content_type: 
     assert "application/json" in problem["detail"]
 
 
+@pytest.mark.parametrize("coding", ["gzip", "identity, gzip", ""])
+async def test_a_body_that_is_encoded_is_refused(api: AsgiClient, coding: str) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": coding}
+    await refused(api, 415, "POST", "/api/sagas", b"{}", headers=headers)
+
+
 async def test_parameters_and_case_of_a_content_type_do_not_matter(api: AsgiClient) -> None:
     headers = {"Content-Type": "Application/JSON; charset=utf-8"}
     body = json.dumps(saga()).encode()
@@ -648,3 +654,49 @@ async def test_every_route_is_described(api: AsgiClient) -> None:
         (method.upper(), path) for path, methods in document["paths"].items() for method in methods
     }
     assert described == {(one.method, one.path) for one in ROUTES}
+
+
+# Findings
+
+
+async def test_findings_are_told_to_who_prefers_them(api: AsgiClient) -> None:
+    headers = {"Prefer": "wait=10, findings"}
+    reply = await api.request("POST", "/api/sagas", json=saga(maxRetries=0), headers=headers)
+    assert reply.status == 201
+    assert reply.headers["preference-applied"] == "wait=10, findings"
+    assert reply.json["status"] == "completed"
+    assert [one["code"] for one in reply.json["findings"]] == ["no-way-out"]
+
+
+async def test_there_may_be_no_findings_to_tell(api: AsgiClient) -> None:
+    reply = await api.request("POST", "/api/sagas", json=saga(), headers={"Prefer": "findings"})
+    assert reply.headers["preference-applied"] == "findings"
+    assert reply.json["findings"] == []
+
+
+async def test_nobody_else_is_told_findings(api: AsgiClient) -> None:
+    reply = await api.request("POST", "/api/sagas", json=saga(maxRetries=0))
+    assert "findings" not in reply.json
+    assert "preference-applied" not in reply.headers
+    shown = await api.request("GET", reply.headers["location"])
+    assert "findings" not in shown.json
+
+
+async def test_a_key_that_is_used_again_is_told_findings_again(api: AsgiClient) -> None:
+    headers = {"Idempotency-Key": "k-1", "Prefer": "findings"}
+    for status in (201, 200):
+        body = saga(maxRetries=0)
+        reply = await api.request("POST", "/api/sagas", json=body, headers=headers)
+        assert reply.status == status
+        assert [one["code"] for one in reply.json["findings"]] == ["no-way-out"]
+
+
+async def test_each_saga_of_a_batch_has_its_own_findings(api: AsgiClient) -> None:
+    batch = [saga(), saga(maxRetries=0), 7]
+    headers = {"Prefer": "findings"}
+    reply = await api.request("POST", "/api/sagas/batch", json=batch, headers=headers)
+    assert reply.headers["preference-applied"] == "findings"
+    first, second, third = reply.json["results"]
+    assert first["findings"] == []
+    assert [one["code"] for one in second["findings"]] == ["no-way-out"]
+    assert "findings" not in third

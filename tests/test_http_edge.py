@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import AsyncExitStack
 
 import pytest
 import trio
@@ -219,6 +220,8 @@ async def test_a_host_of_ours_is_served(host: str):
         "other.example:81",
         "other.example",
         "localhost:x",
+        "localhost:123456",
+        "localhost:",
         "a@localhost",
         "localhost/",
         "[::1",
@@ -233,6 +236,47 @@ async def test_a_host_of_somebody_else_is_misdirected(host: str):
 
 async def test_a_request_without_a_host_is_misdirected():
     assert document(await ask(b"GET / HTTP/1.0\r\n\r\n"))["status"] == 421
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://evil.example",
+        "null",
+        "http://localhost:81",
+        "https://other.example",
+        "localhost",
+        "",
+    ],
+)
+@pytest.mark.parametrize("host", ["localhost:8080", "127.0.0.1:8080", "other.example:8080"])
+async def test_a_page_of_another_site_changes_nothing(origin: str, host: str):
+    fields = (f"Host: {host}", f"Origin: {origin}")
+    app, hosts = routes(), ["other.example:8080"]
+    found = document(await ask(request("/", "POST", b"", *fields), app=app, hosts=hosts))
+    assert (found["status"], found["title"]) == (403, "Foreign origin")
+    assert (await ask(request("/", "GET", None, *fields), hosts=hosts)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        ("localhost:8080", "http://localhost:8080"),
+        ("LocalHost:8080", "http://localhost:8080"),
+        ("127.0.0.1", "http://127.0.0.1"),
+        ("[::1]:8080", "http://[::1]:8080"),
+        ("127.0.0.1:8080", "https://sagas.example"),
+        ("sagas.example", "https://sagas.example:444"),
+    ],
+)
+async def test_a_page_of_the_same_site_or_of_a_configured_host_is_served(host: str, origin: str):
+    fields = (f"Host: {host}", f"Origin: {origin}")
+    assert (await ask(request("/", "POST", b"", *fields), hosts=["sagas.example"])).status == 200
+
+
+async def test_two_origins_are_none_of_ours():
+    fields = ("Origin: http://localhost", "Origin: http://evil.example")
+    assert document(await ask(request("/", "POST", b"", *fields)))["status"] == 403
 
 
 @pytest.mark.parametrize(
@@ -272,6 +316,39 @@ async def test_a_refused_body_is_told_even_by_an_application_that_is_not_starlet
 
     reply = await ask(chunked(b"x" * 2000, end=False), app=app)
     assert document(reply)["status"] == 413
+
+
+async def test_all_bodies_together_have_a_bound_and_one_that_is_through_makes_room():
+    options = {"body_bytes_max": 1000, "bodies_bytes_max": 1500}
+    async with open_server(edged(**options)) as server, AsyncExitStack() as clients:
+        first, second = [await clients.enter_async_context(server.open_client()) for _ in range(2)]
+        await first.send(request("/", "POST", b"x" * 1000)[:-1])
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        await second.send(request("/", "POST", b"y" * 502))
+        reply = await second.reply()
+        assert (document(reply)["status"], reply.headers["retry-after"]) == (503, "1")
+        assert reply.headers["connection"] == "close"
+        third = await clients.enter_async_context(server.open_client())
+        assert json.loads((await third.ask(request("/", "POST", b"y" * 501))).body) == {
+            "bytes": 501
+        }
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        await first.send(b"x")
+        assert json.loads((await first.reply()).body) == {"bytes": 1000}
+        for _ in range(3):
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            assert (await third.ask(request("/", "POST", b"z" * 1000))).status == 200
+
+
+async def test_a_client_that_leaves_gives_its_room_back():
+    options = {"body_bytes_max": 1000, "bodies_bytes_max": 1000}
+    async with open_server(edged(**options)) as server:
+        for _ in range(3):
+            async with server.open_client() as client:
+                await client.send(request("/", "POST", b"x" * 1000)[:-1])
+                await trio.testing.wait_all_tasks_blocked(0.05)
+        async with server.open_client() as client:
+            assert (await client.ask(request("/", "POST", b"x" * 1000))).status == 200
 
 
 async def test_a_body_that_does_not_come_in_time_is_refused():

@@ -9,7 +9,7 @@ from asgi_client import AsgiClient
 from fake_orchestrator import FakeOrchestrator
 from shop import saga, step
 
-from sagakeep.errors import JournalBroken, SagakeepError, Unavailable
+from sagakeep.errors import JournalBroken, JournalCorrupt, SagakeepError, Unavailable
 from sagakeep.http.app import make_app
 from sagakeep.http.edge import edge
 from sagakeep.orchestrator import Orchestrator
@@ -38,18 +38,24 @@ async def test_a_server_that_is_not_well_says_where(api: AsgiClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(Unavailable("recovering", 7), 503), (JournalBroken("gone"), 500)]
+    ("error", "status", "retry_after"),
+    [
+        (Unavailable("recovering", 7), 503, "7"),
+        (JournalBroken("gone"), 503, "5"),
+        (JournalCorrupt("gone", 7, "crc"), 500, None),
+    ],
 )
 async def test_what_goes_wrong_becomes_a_problem(
     api: AsgiClient,
     fake: FakeOrchestrator,
     error: SagakeepError,
     status: int,
+    retry_after: str | None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     fake.start_error = error
     reply = await api.request("POST", "/api/sagas", json=saga(step("a")))
     assert reply.status == status
     assert reply.headers["content-type"] == "application/problem+json"
-    assert reply.headers.get("retry-after") == ("7" if status == 503 else None)
+    assert reply.headers.get("retry-after") == retry_after
     assert b"gone" not in reply.body

@@ -7,7 +7,8 @@ from starlette.responses import Response
 
 from sagakeep import errors
 from sagakeep.errors import Fault
-from sagakeep.http.problems import KINDS, document_of, problem, problem_of
+from sagakeep.http.problems import IN_DOUBT, KINDS, document_of, problem, problem_of
+from sagakeep.runtime.mailbox import MailboxClosed
 
 EXAMPLES = {
     errors.MalformedJson("line 1: no"): (400, "malformed-json"),
@@ -22,6 +23,7 @@ EXAMPLES = {
     errors.UnknownStep("s-1", "x", ("a", "b")): (422, "unknown-step"),
     errors.Unavailable("recovering", 3): (503, "unavailable"),
     errors.DiskFull("none left"): (503, "disk-full"),
+    errors.InDoubt(IN_DOUBT): (503, "in-doubt"),
 }
 
 
@@ -69,6 +71,14 @@ def test_a_refused_move_tells_the_status_of_the_saga_and_what_is_allowed():
 def test_unavailable_says_when_to_come_back(wish_s: int, told: str):
     assert problem_of(errors.Unavailable("later", wish_s)).headers["retry-after"] == told
     assert "retry-after" in problem_of(errors.DiskFull("none left")).headers
+
+
+@pytest.mark.parametrize("error", [errors.JournalBroken, MailboxClosed])
+def test_a_server_that_ends_says_that_it_does_not_know_and_names_no_file(error):
+    response = problem_of(error("/secret/0001: offset 7: EIO"))
+    assert response.status_code == 503
+    assert "retry-after" in response.headers
+    assert body(response)["detail"] == IN_DOUBT
 
 
 def test_an_error_outside_the_table_says_nothing_of_itself():

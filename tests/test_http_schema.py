@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import jsonschema
+import msgspec
 import pytest
 from described import DOCUMENT
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from shop import saga, step
+
+from sagakeep.http.routes import ROUTES
+from sagakeep.http.schema import openapi_document
+from sagakeep.validation import parse_definition
 
 
 def operations() -> Iterator[tuple[str, Any]]:
@@ -65,6 +71,29 @@ def test_a_body_may_be_wrong_in_every_way() -> None:
             assert {"400", "413", "415", "422"} <= set(operation["responses"])
 
 
+def test_keys_are_asked_for_where_the_server_has_some() -> None:
+    keyed = json.loads(msgspec.json.encode(openapi_document(ROUTES, is_keyed=True)))
+    assert (keyed["security"], DOCUMENT["security"]) == ([{"key": []}], [])
+    assert [path for path, one in keyed["paths"].items() if "security" in one.get("get", {})] == [
+        "/api/sagas/health"
+    ]
+
+
+def test_the_examples_are_definitions_that_are_taken() -> None:
+    bodies = [one["requestBody"] for _, one in operations() if "requestBody" in one]
+    examples = [one["content"]["application/json"].get("example") for one in bodies]
+    order, batch = [example for example in examples if example]
+    for example in (order, *batch):
+        parse_definition(example, {"inventory", "payment"})
+
+
+def test_a_created_saga_links_to_all_that_can_be_done_with_it() -> None:
+    about = {one["operationId"] for name, one in operations() if "{id}" in name}
+    for status in ("200", "201"):
+        links = DOCUMENT["paths"]["/api/sagas"]["post"]["responses"][status]["links"]
+        assert {link["operationId"] for link in links.values()} == about
+
+
 def test_the_definition_is_published_with_its_bounds() -> None:
     schema = {"$ref": "#/components/schemas/SagaDefinition", **DOCUMENT}
     jsonschema.validate(saga(tags={"k": "v"}), schema)
@@ -73,6 +102,10 @@ def test_the_definition_is_published_with_its_bounds() -> None:
         saga(step("a", timeout=0)),
         saga(step("a", maxRetries=101)),
         saga(step("-")),
+        saga(step("a", sensitive=["card"])),
+        saga(step("a", sensitive=["/~2"])),
+        saga(id=""),
+        saga(id="stats"),
         {"name": "order", "steps": []},
     ):
         with pytest.raises(jsonschema.ValidationError):

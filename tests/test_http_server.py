@@ -1,21 +1,22 @@
 from __future__ import annotations
 
+import json
 import os
 import resource
 import socket
 import stat
+import tracemalloc
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
-import h2.config
-import h2.connection
 import pytest
 import trio
 import trio.testing
-from http_client import GET, Client, Server, open_server
+from http_client import GET, Client, Reply, Server, open_server
 from starlette.types import Receive, Scope, Send
 
+from fuzz.attacks import ATTACKS
 from sagakeep import limits
 from sagakeep.bind import Bind
 from sagakeep.errors import ConfigurationError
@@ -98,63 +99,6 @@ async def test_a_pipelined_head_in_pieces_is_served():
         assert (await client.reply()).body == b"two"
 
 
-def http2(headers: list[tuple[bytes, bytes]]) -> bytes:
-    """Speak HTTP/2 with prior knowledge, with headers that a sane client cannot send."""
-    settings = h2.config.H2Configuration(
-        validate_outbound_headers=False, normalize_outbound_headers=False, header_encoding=None
-    )
-    connection = h2.connection.H2Connection(settings)
-    connection.initiate_connection()
-    connection.send_headers(1, headers, end_stream=True)
-    return connection.data_to_send()
-
-
-SANE = [(b":scheme", b"http"), (b":authority", b"a")]
-H2C = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
-WEBSOCKET = (
-    b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-)
-ATTACKS = {
-    "h2 path": (505, http2([(b":method", b"GET"), (b":path", b"/\xff"), *SANE])),
-    "h2 method": (505, http2([(b":method", b"G\xffT"), (b":path", b"/"), *SANE])),
-    "h2 connect": (505, http2([(b":method", b"CONNECT"), (b":authority", b"a:1")])),
-    "h2 sane": (505, http2([(b":method", b"GET"), (b":path", b"/"), *SANE])),
-    "h2c bad settings": (501, H2C + b"HTTP2-Settings: !\r\n\r\n"),
-    "h2c sane": (501, H2C + b"HTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"),
-    "websocket": (501, WEBSOCKET),
-    "connect": (501, b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n"),
-    "absolute": (400, b"GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n"),
-    "asterisk": (400, b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"),
-    "version": (505, b"GET / HTTP/9.9\r\nHost: a\r\n\r\n"),
-    "two framings": (
-        400,
-        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n"
-        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    ),
-    "two lengths": (
-        400,
-        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n",
-    ),
-    "coding": (501, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"),
-    "two hosts": (400, b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),
-    "no host": (400, b"GET / HTTP/1.1\r\n\r\n"),
-    "path": (400, b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n"),
-    "tls": (400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"),
-    "noise": (400, b"\x00" * 50 + b"\r\n\r\n"),
-    "long head": (431, b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * limits.HEADERS_BYTES_MAX),
-    "long whole head": (
-        431,
-        b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * limits.HEADERS_BYTES_MAX + b"\r\n\r\n",
-    ),
-    "many headers": (
-        431,
-        b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * HEADERS_MAX + b"\r\n",
-    ),
-    "long target": (414, b"GET /" + b"x" * TARGET_BYTES_MAX + b" HTTP/1.1\r\nHost: a\r\n\r\n"),
-}
-
-
 @pytest.mark.parametrize("attack", ATTACKS)
 async def test_what_is_no_plain_request_is_refused_and_ends_nothing_else(attack: str):
     status, data = ATTACKS[attack]
@@ -162,8 +106,7 @@ async def test_what_is_no_plain_request_is_refused_and_ends_nothing_else(attack:
         async with server.open_client() as client:
             reply = await client.ask(data)
             assert reply.status == status
-            assert reply.headers["content-type"] == "application/problem+json"
-            assert reply.headers["x-request-id"]
+            check_problem(reply)
             await client.wait_closed()
         assert await server.is_well()
         assert not server.ended.is_set()
@@ -180,20 +123,89 @@ async def test_an_attack_after_a_good_request_is_refused_too(attack: str):
         assert await server.is_well()
 
 
+@pytest.mark.parametrize(
+    ("status", "rest"),
+    [
+        (501, b"Upgrade: h2c\r\n\r\n"),
+        (400, b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"),
+    ],
+)
+async def test_a_refusal_of_a_head_has_no_body(
+    status: int, rest: bytes, caplog: pytest.LogCaptureFixture
+):
+    async with open_server(echo) as server, server.open_client() as client:
+        await client.send(b"HEAD / HTTP/1.1\r\nHost: a\r\n" + rest)
+        said = b""
+        while data := await client.stream.receive_some():
+            said += data
+        assert said.startswith(b"HTTP/1.1 %d " % status)
+        assert said.endswith(b"\r\n\r\n")
+    assert caplog.records == []
+
+
 async def test_a_head_at_the_limits_is_served():
-    fields = b"".join(b"X: y\r\n" for _ in range(HEADERS_MAX - 1))
+    fields = b"X: y\r\n" * (HEADERS_MAX - 1)
     async with open_server(say_ok) as server, server.open_client() as client:
         assert (await client.ask(GET[:-2] + fields + b"\r\n")).status == 200
-        assert (await client.ask(GET[:-2] + b"X: " + b"x" * 16_000 + b"\r\n\r\n")).status == 200
+        assert (await client.ask(head_of(limits.HEADERS_BYTES_MAX))).status == 200
+        target = b"/" + b"x" * (TARGET_BYTES_MAX - 1)
+        assert (await client.ask(GET.replace(b"/ ", target + b" ", 1))).status == 200
 
 
-async def test_a_broken_body_ends_its_connection_only():
+def head_of(size: int) -> bytes:
+    """A head of so many bytes, its last line included."""
+    head = GET[:-2] + b"X: %s\r\n\r\n"
+    return head % (b"x" * (size - len(head) + 2))
+
+
+@pytest.mark.parametrize("piece", [1 << 20, 10_000])
+async def test_a_head_of_one_byte_more_is_refused_whole_or_in_pieces(piece: int):
+    head = head_of(limits.HEADERS_BYTES_MAX + 1)
+    async with open_server(say_ok) as server, server.open_client() as client:
+        await client.send(head[:piece])
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        await client.send(head[piece:])
+        assert (await client.reply()).status == 431
+
+
+@pytest.mark.parametrize("rest", [b"\r\n", b"G", GET, b"\x00" * 70_000])
+async def test_what_comes_after_the_last_request_is_nobodys(
+    rest: bytes, caplog: pytest.LogCaptureFixture
+):
+    last = GET[:-2] + b"Connection: close\r\n\r\n"
+    async with open_server(say_ok) as server:
+        for _ in range(10):
+            async with server.open_client() as client:
+                assert (await client.ask(last + rest)).status == 200
+                await client.wait_closed()
+        assert await server.is_well()
+    assert caplog.records == []
+
+
+async def test_what_comes_after_the_last_request_takes_no_memory():
+    gate = Gate()
+    async with open_server(gate) as server, server.open_client() as client:
+        await client.send(GET[:-2] + b"Connection: close\r\n\r\n")
+        await gate.entered.wait()
+        tracemalloc.start()
+        try:
+            for _ in range(100):
+                await client.send(b"x" * 100_000)
+            assert tracemalloc.get_traced_memory()[1] < 5_000_000
+        finally:
+            tracemalloc.stop()
+        gate.opened.set()
+        assert (await client.reply()).status == 200
+
+
+async def test_a_broken_body_ends_its_connection_only(caplog: pytest.LogCaptureFixture):
     async with open_server(echo) as server:
         async with server.open_client() as client:
             head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
             await client.send(head + b"zz\r\n")
             await client.wait_closed()
         assert await server.is_well()
+    assert caplog.records == []
 
 
 async def test_an_application_that_raises_ends_its_request_only():
@@ -355,7 +367,9 @@ async def test_a_client_gets_no_more_connections_than_its_share():
         await first.ask(GET)
         async with server.open_client() as second, server.open_client() as third:
             await second.ask(GET)
-            assert (await third.reply()).status == 429
+            reply = await third.reply()
+            assert (reply.status, reply.headers["retry-after"]) == (429, "1")
+            check_problem(reply)
             await third.wait_closed()
             await second.stream.aclose()
             await wait_until_well(server)
@@ -368,7 +382,15 @@ async def test_all_clients_together_get_no_more_connections_than_there_are():
             await first.ask(GET)
             reply = await second.reply()
             assert (reply.status, reply.headers["retry-after"]) == (503, "1")
+            check_problem(reply)
         await wait_until_well(server)
+
+
+def check_problem(reply: Reply) -> None:
+    assert reply.headers["content-type"] == "application/problem+json"
+    assert reply.headers["x-content-type-options"] == "nosniff"
+    assert len(reply.headers["x-request-id"]) == 32
+    assert json.loads(reply.body)["status"] == reply.status
 
 
 async def wait_until_well(server: Server) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from faulty_disk import FaultyDisk, Killed
+from few_descriptors import no_descriptors
 from journal_samples import (
     SEGMENT_BYTES,
     bodies,
@@ -419,3 +420,13 @@ def test_an_open_that_fails_says_why_and_lets_go_of_the_directory() -> None:
     with pytest.raises(JournalError, match="data: the journal cannot be opened"):
         open_sample(disk)
     open_sample(disk).files.close()
+
+
+def test_a_journal_rolls_when_the_process_has_no_descriptor_left(tmp_path: Path) -> None:
+    files = open_sample(LocalDisk(), f"{tmp_path}/data").files
+    with no_descriptors():
+        for _ in range(20):
+            files.append([b"x" * (SEGMENT_BYTES // 2)])
+    assert files.statistics().segments > 10
+    files.close()
+    assert len(verified(LocalDisk(), f"{tmp_path}/data")) == 20

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 
 import pytest
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 from scenario import START_UTC_S
 
 from sagakeep import events as e
@@ -72,8 +72,8 @@ def messages_to(state: SagaState) -> Iterator[m.Message]:
     for effect in outstanding(state):
         if isinstance(effect, RunCall):
             for result in RESULTS:
-                yield m.AttemptEnded(*effect[:4], result)
-            yield m.AttemptEnded(*effect[:4], RESULTS[2], repeated=True)
+                yield m.AttemptEnded(*astuple(effect)[:4], result)
+            yield m.AttemptEnded(*astuple(effect)[:4], RESULTS[2], repeated=True)
     for step_id in state.steps:
         for phase in ("action", "compensation", "probe"):
             yield m.AttemptEnded(step_id, phase, 1, 9, RESULTS[0])
@@ -217,7 +217,7 @@ def test_a_reply_that_is_not_awaited_is_recorded_and_changes_nothing(
     states: list[SagaState],
 ) -> None:
     for state in states:
-        awaited = {one[:4] for one in outstanding(state) if isinstance(one, RunCall)}
+        awaited = {astuple(one)[:4] for one in outstanding(state) if isinstance(one, RunCall)}
         for message in messages_to(state):
             if state.deleted or not isinstance(message, m.AttemptEnded):
                 continue
@@ -260,6 +260,6 @@ def test_a_plan_is_made_once_for_each_definition(monkeypatch: pytest.MonkeyPatch
     state = create(wish, AT).state
     for message in [RESULTS[0]] * 150 + [RESULTS[2]] + [RESULTS[0]] * 150:
         (effect,) = (one for one in outstanding(state) if isinstance(one, RunCall))
-        state = decide(state, m.AttemptEnded(*effect[:4], message), AT + 1).state
+        state = decide(state, m.AttemptEnded(*astuple(effect)[:4], message), AT + 1).state
     assert made == 1
     assert state.status is S.COMPENSATED

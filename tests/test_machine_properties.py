@@ -13,6 +13,7 @@ from typing import Any
 
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
+from msgspec.structs import astuple
 from scenario import START_UTC_S, Saga
 
 from sagakeep import events as e
@@ -137,7 +138,7 @@ class World(Saga):
     def heard(self, effect: RunCall, result: AttemptResult) -> None:
         repeated = effect in self.interrupted
         draw = self.chance.choice([0.0, 1.0])
-        self.told(m.AttemptEnded(*effect[:4], result, draw, repeated=repeated))
+        self.told(m.AttemptEnded(*astuple(effect)[:4], result, draw, repeated=repeated))
 
     def wake(self, share: float) -> None:
         times = [x.at_utc_s if isinstance(x, WaitUntil) else x.not_before_utc_s

@@ -6,6 +6,7 @@ import errno
 import logging
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,22 @@ async def test_running_a_saga_begins_it_and_waits_for_it(
         slow = parse_definition(saga(step("a", "gated"), id="y"), None)
         assert (await sagas.run(slow, 1)).status is SagaStatus.RUNNING
         assert sagas._engine.committed._waiting == {}
+
+
+async def test_who_asks_over_and_over_lets_the_others_go_on(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """Also when the process ends: a loop that waits for a saga would keep it from doing so."""
+    async with keeping(tmp_path) as sagas:
+        done = await begin_and_wait(sagas, step("a"))
+        waiting = await begin(sagas, step("a", "gated"))
+        for ask in (sagas.describe, partial(sagas.wait, timeout_s=0.1)):
+            for saga_id in (done.id, waiting):
+                with trio.testing.assert_checkpoints():
+                    await ask(saga_id)
+        sagas._engine.committed.end()
+        with trio.testing.assert_checkpoints():
+            assert (await sagas.wait(waiting, 10)).status is SagaStatus.RUNNING
 
 
 async def test_waiting_ends_with_the_time_or_with_the_saga(

@@ -227,6 +227,7 @@ class Payment:
             "saga-id": "order-1",
             "saga-step": step,
             "saga-phase": phase,
+            "saga-action-key": f"order-1/{step}/action/{epoch}",
         }
         scope = {"headers": [(name.encode(), value.encode()) for name, value in headers.items()]}
         body = json.dumps({"amount": amount}).encode()

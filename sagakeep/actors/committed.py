@@ -49,8 +49,6 @@ class Counters:
     def note(self, note: Note) -> None:
         before, state = note.before, note.state
         after = None if state.deleted else state.status
-        if before is after:
-            return
         if before is not None:
             self.by_status[before] -= 1
             if before is SagaStatus.COMPLETED:
@@ -106,7 +104,8 @@ class Committed:
             self.live.pop(saga_id, None)
         else:
             self.live[saga_id] = (state, position)
-        self.counters.note(note)
+        if note.before is not state.status or state.deleted:
+            self.counters.note(note)
         self._feed.note(state, position)
         if saga_id in self._watchers:
             for watcher in tuple(self._watchers[saga_id]):

@@ -46,50 +46,37 @@ class ServiceSpec(NamedTuple):
     concurrency: int = limits.SERVICE_CONCURRENCY
 
 
-class Job:
+class Job(msgspec.Struct, eq=False):
     """One attempt on its way. `drop` tells that nobody wants it any more: it is not begun, but if it was, it
     settles."""
 
-    __slots__ = (
-        "_call",
-        "_effect",
-        "_mailbox",
-        "_repeated",
-        "_undelivered",
-        "is_reported",
-        "is_wanted",
-    )
-
-    def __init__(
-        self,
-        call: Call,
-        effect: RunCall,
-        mailbox: Mailbox[Message],
-        undelivered: Undelivered,
-        repeated: bool = False,
-    ) -> None:
-        self._repeated = repeated
-        self._call = call
-        self._effect = effect
-        self._mailbox = mailbox
-        self._undelivered = undelivered
-        self.is_wanted = True
-        self.is_reported = False
-
-    @property
-    def call(self) -> Call:
-        return self._call
+    call: Call
+    _effect: RunCall
+    _mailbox: Mailbox[Message]
+    _undelivered: Undelivered
+    _repeated: bool = False
+    is_wanted: bool = True
+    is_reported: bool = False
 
     def drop(self) -> None:
         self.is_wanted = False
 
     def report(self, result: AttemptResult, draw: float) -> None:
         """Tell the saga; the second report is a late reply."""
-        step_id, phase, epoch, attempt, _ = self._effect
+        effect = self._effect
         late, self.is_reported = self.is_reported, True
-        news = AttemptEnded(step_id, phase, epoch, attempt, result, draw, late, self._repeated)
+        news = AttemptEnded(
+            effect.step_id,
+            effect.phase,
+            effect.epoch,
+            effect.attempt,
+            result,
+            draw,
+            late,
+            self._repeated,
+        )
         if not self._mailbox.tell_control(news):
-            self._undelivered(self._call.saga_id, news)
+            self._undelivered(self.call.saga_id, news)
 
 
 class GatewayStatistics(NamedTuple):
@@ -188,7 +175,8 @@ class Gateway:
     def _enqueue(self, job: Job) -> None:
         queue = self._compensations if job.call.phase == "compensation" else self._actions
         queue.append(job)
-        self._employ()
+        if not self._is_one_coming:
+            self._employ()
 
     async def _release_gradually(self) -> None:
         at_once = max(1, round(limits.RECOVERED_CALLS_PER_S * RELEASE_EVERY_S))
@@ -201,12 +189,11 @@ class Gateway:
 
     def next_job(self) -> Job | None:
         """What a worker is to do next, None when nothing waits or is to be begun."""
-        self._is_one_coming = False
         queue = self._compensations or self._actions
         if self._is_draining or not queue:
             return None
         job = queue.popleft()
-        if self._compensations or self._actions:
+        if not self._is_one_coming and (self._compensations or self._actions):
             self._employ()  # this attempt may take its time
         return job
 
@@ -223,6 +210,7 @@ class Gateway:
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)
+        self._is_one_coming = False
         return True
 
     def may_linger(self) -> bool:
@@ -233,13 +221,12 @@ class Gateway:
         """A worker listens on: its place is free."""
         self._lingering += 1
         self._workers -= 1
-        if self._actions or self._compensations:
+        if not self._is_one_coming and (self._actions or self._compensations):
             self._employ()
 
     def _employ(self) -> None:
-        """See to it that a worker comes. One at a time: it may get everything done without waiting once."""
-        if self._is_one_coming:
-            return
+        """See to it that a worker comes. One at a time, until it has come: it may get everything done without
+        waiting once."""
         if self._idle:
             self._is_one_coming = True
             trio.lowlevel.reschedule(self._idle.pop())
@@ -250,6 +237,7 @@ class Gateway:
             self._nursery.start_soon(self._run_worker, name=f"gateway {self.name}")
 
     async def _run_worker(self) -> None:
+        self._is_one_coming = False
         worker = Worker(self)
         try:
             await worker.run()
@@ -274,6 +262,7 @@ class Worker:
         self._scope = trio.CancelScope()
         self._job: Job | None = None
         self._timer: Timer | None = None
+        self._is_cut = False  # the scope is cancelled, or about to be
         self.is_replaced = False
 
     async def run(self) -> None:
@@ -281,6 +270,7 @@ class Worker:
         is_needed = True
         while is_needed and not self.is_replaced:
             self._scope = trio.CancelScope()
+            self._is_cut = False
             with self._scope:
                 is_needed = await self._work()
             if self._scope.cancelled_caught and not self.is_replaced:
@@ -299,15 +289,15 @@ class Worker:
                 if count % JOBS_BETWEEN_CHECKPOINTS == 0:
                     await trio.lowlevel.checkpoint()
                 await self._attempt(job)
-                if self.is_replaced or self._scope.cancel_called:
+                if self.is_replaced or self._is_cut:
                     return True
 
     async def _attempt(self, job: Job) -> None:
         gateway, call = self._gateway, job.call
         gateway.attempts += 1
         self._job = job
-        self._timer = gateway.timers.set_after(call.timeout_s, self._on_timeout)
         began_s = gateway.timers.now_s()
+        self._timer = gateway.timers.set_at(began_s + call.timeout_s, self._on_timeout)
         try:
             result = await gateway.caller.attempt(call)
         except* Exception as errors:  # also beside a Cancelled, which goes on to its scope
@@ -322,13 +312,17 @@ class Worker:
     def _on_timeout(self) -> None:
         """Cancel the attempt, or report it and listen on for a while."""
         if not self._gateway.may_linger():
-            self._scope.cancel()
+            self._cut()
             return
         self._report_timeout()
         self.is_replaced = True
         self._gateway.replace()
         late_s = self._gateway.caller.late_reply_s
-        self._timer = self._gateway.timers.set_after(late_s, self._scope.cancel)
+        self._timer = self._gateway.timers.set_after(late_s, self._cut)
+
+    def _cut(self) -> None:
+        self._is_cut = True
+        self._scope.cancel()
 
     def _report_timeout(self) -> None:
         assert self._job is not None, "only an attempt can time out"

@@ -43,9 +43,9 @@ from sagakeep.state import SagaState
 
 __all__ = ["BadCursor", "ReadModel", "Row", "RowPage", "SagaQuery", "Statistics"]
 
-FLUSH_INTERVAL_S: Final = (
-    0.2  # collected in one transaction; also how far a kill sets the rows back
-)
+# What is collected in one transaction, and how far a kill sets the rows back. A saga that lives for less
+# is written once; a list does not wait for it, it hurries the flush.
+FLUSH_INTERVAL_S: Final = 1.0
 PENDING_MAX: Final = 100_000  # states that wait for a flush before `wait_room` waits
 RETRY_S_MIN: Final = 0.1  # after a flush that failed; doubles
 RETRY_S_MAX: Final = 5.0

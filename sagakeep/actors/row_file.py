@@ -88,7 +88,7 @@ class RowFile:
             yield
         except sqlite3.DatabaseError as error:
             if _code(error) in _DAMAGE:
-                self._damaged.touch()
+                self._damaged.touch(mode=0o600)
             raise
 
     def _create(self, journal_uuid: str) -> sqlite3.Connection:
@@ -96,7 +96,8 @@ class RowFile:
         for path in (f"{self._path}-wal", f"{self._path}-shm", self._path, str(self._damaged)):
             with suppress(FileNotFoundError):
                 os.unlink(path)
-        connection = self._connect("rwc")
+        os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        connection = self._connect("rwc")  # whose other files get the modes of this one
         connection.execute("PRAGMA journal_mode = WAL")
         _tune(connection)
         create_rows(connection, journal_uuid)

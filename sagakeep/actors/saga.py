@@ -19,9 +19,11 @@ marked as repeated, so that a refusal of the second does not hide that the first
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from sagakeep import limits
 from sagakeep.actors.committed import Note
@@ -72,7 +74,6 @@ class SagaActor:
     __slots__ = (
         "_dispatcher",
         "_is_resting",
-        "_is_scheduled",
         "_is_taking_up",
         "_jobs",
         "_over",
@@ -82,6 +83,7 @@ class SagaActor:
         "_wakes_at_utc_s",
         "_woken_utc_s",
         "_world",
+        "is_scheduled",
         "mailbox",
         "saga_id",
         "state",
@@ -102,9 +104,11 @@ class SagaActor:
         self.saga_id = saga_id
         self.state = state
         self._position = position
-        self.mailbox: Mailbox[Message] = Mailbox(limits.MAILBOX_MAX, self._arrived)
+        self.mailbox: Mailbox[Message] = Mailbox(
+            limits.MAILBOX_MAX, partial(dispatcher.schedule, self)
+        )
         self._pending: Pending | None = None
-        self._is_scheduled = False
+        self.is_scheduled = False
         self._is_resting = state is None  # takes no turns: being created, or down after a crash
         self._is_taking_up = state is not None
         self._jobs: dict[RunCall, Job] = {}
@@ -116,12 +120,12 @@ class SagaActor:
 
     def create(self, envelope: Envelope[Create]) -> None:
         """Make the saga; its creator is answered Started once it is durable. Raises what cannot be written."""
-        decision = create(envelope.message, self._now())
+        decision = create(envelope.message, self._world.clock.now_utc_s())
         self._commit(decision, envelope)
 
     def take_up(self) -> None:
         """Begin to act on the state that the journal has; in the first turn, where a crash is looked after."""
-        self._schedule()
+        self._dispatcher.schedule(self)
 
     def rest(self) -> None:
         """Take no turns until `restart` or `hold`: the last one crashed."""
@@ -139,7 +143,7 @@ class SagaActor:
         """Take the durable state again and stand still, after too many crashes."""
         self.state, self._position = state, position
         self._is_taking_up = False  # nothing that is outstanding for this state is begun any more
-        self._commit(decide(state, Hold(error), self._now()), None)
+        self._commit(decide(state, Hold(error), self._world.clock.now_utc_s()), None)
 
     def end(self) -> None:
         """Let go of everything; nobody is left waiting."""
@@ -155,7 +159,6 @@ class SagaActor:
 
     def turn(self) -> None:
         """Finish what has become durable, or handle one message."""
-        self._is_scheduled = False
         if self._is_resting:
             return
         pending, self._pending = self._pending, None
@@ -167,14 +170,14 @@ class SagaActor:
             self._handle(envelope)
         if self._pending is None:
             if self.mailbox:
-                self._schedule()
+                self._dispatcher.schedule(self)
             elif self.state is not None and (self.state.deleted or self.state.status in FINAL):
                 self._over(self)
 
     def _handle(self, envelope: Envelope[Message]) -> None:
         assert self.state is not None, "a message comes after the creation"
         try:
-            decision = decide(self.state, envelope.message, self._now())
+            decision = decide(self.state, envelope.message, self._world.clock.now_utc_s())
             if decision.events:
                 self._commit(decision, envelope)
             else:
@@ -190,8 +193,12 @@ class SagaActor:
     def _lose(self, message: object) -> None:
         """A message goes down with the turn; the attempt whose outcome it was is outstanding again."""
         if isinstance(message, AttemptEnded):
-            lost = (message.step_id, message.phase, message.epoch, message.attempt)
-            self._jobs = {effect: job for effect, job in self._jobs.items() if effect[:4] != lost}
+            lost = RunCall(message.step_id, message.phase, message.epoch, message.attempt)
+            self._jobs = {
+                effect: job
+                for effect, job in self._jobs.items()
+                if replace(effect, not_before_utc_s=0.0) != lost
+            }
 
     def _commit(
         self, decision: Decision, envelope: Envelope[Message] | Envelope[Create] | None
@@ -212,7 +219,7 @@ class SagaActor:
         """The pending decision is a fact; what follows from it is done in the next turn."""
         self._position = position
         self._is_resting = False
-        self._schedule()
+        self._dispatcher.schedule(self)
 
     def refused(self, error: JournalBroken) -> None:
         """The pending decision is in doubt, and the process is about to end."""
@@ -232,15 +239,6 @@ class SagaActor:
             answer = Started(pending.state, is_new=True) if is_new else pending.state
             pending.envelope.reply(answer)
 
-    def _arrived(self) -> None:
-        if not self._is_resting:
-            self._schedule()
-
-    def _schedule(self) -> None:
-        if not self._is_scheduled:
-            self._is_scheduled = True
-            self._dispatcher.schedule(self)
-
     # Effects
 
     def reconcile(self) -> None:
@@ -255,7 +253,9 @@ class SagaActor:
                     wakes_at_utc_s = _earlier(wakes_at_utc_s, effect.at_utc_s)
             elif effect in self._jobs:
                 jobs[effect] = self._jobs.pop(effect)
-            elif effect.not_before_utc_s and effect.not_before_utc_s > self._now():
+            elif (
+                effect.not_before_utc_s and effect.not_before_utc_s > self._world.clock.now_utc_s()
+            ):
                 wakes_at_utc_s = _earlier(wakes_at_utc_s, effect.not_before_utc_s)
             else:
                 jobs[effect] = self._submit(self.state, effect)
@@ -263,10 +263,8 @@ class SagaActor:
             unwanted.drop()
         self._jobs = jobs
         self._is_taking_up = False
-        self._wake_at(wakes_at_utc_s)
-
-    def _now(self) -> float:
-        return self._world.clock.now_utc_s()
+        if wakes_at_utc_s != self._wakes_at_utc_s:
+            self._wake_at(wakes_at_utc_s)
 
     def _submit(self, state: SagaState, effect: RunCall) -> Job:
         call = call_of(state, effect)
@@ -280,15 +278,13 @@ class SagaActor:
 
     def _wake_at(self, at_utc_s: float) -> None:
         """Be woken then, 0 for never."""
-        if at_utc_s == self._wakes_at_utc_s:
-            return
         if self._timer is not None:
             self._timer.drop()
             self._timer = None
         self._wakes_at_utc_s = at_utc_s
         if at_utc_s:
-            delay_s = at_utc_s - self._now() + WAKE_MARGIN_S
-            self._timer = self._world.timers.set_after(delay_s, self._wake)
+            due_s = self._world.clock.monotonic_of(at_utc_s) + WAKE_MARGIN_S
+            self._timer = self._world.timers.set_at(due_s, self._wake)
 
     def _wake(self) -> None:
         """What is due by a time that has woken us may have to wait for attempts in flight, which end with a

@@ -39,13 +39,16 @@ class _Resource:
         return ", ".join(sorted([*self.methods, *head]))
 
 
-def make_app(orchestrator: Orchestrator) -> Starlette:
-    """Compose the application around an orchestrator, which runs elsewhere."""
+def make_app(orchestrator: Orchestrator, *, is_keyed: bool = False) -> Starlette:
+    """Compose the application around an orchestrator, which runs elsewhere.
+
+    `is_keyed` goes into the document: who asks for keys is around the application.
+    """
     paths: dict[str, dict[str, Handler]] = {}
     for operation in ROUTES:
         paths.setdefault(operation.path, {})[operation.method] = operation.handler
     routes = [Route(path, _Resource(methods, orchestrator)) for path, methods in paths.items()]
     app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
     app.router.redirect_slashes = False
-    app.state.openapi = msgspec.json.encode(openapi_document(ROUTES))
+    app.state.openapi = msgspec.json.encode(openapi_document(ROUTES, is_keyed=is_keyed))
     return app

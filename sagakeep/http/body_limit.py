@@ -1,4 +1,7 @@
-"""Bound what a request's body may weigh and how long it may take to arrive.
+"""Bound what a request's body may weigh, what all of them together may, and how long one may take to arrive.
+
+Bodies are kept in memory until they are whole. So there is room for so many bytes of those that are being
+read or served, whoever sends them; a body for which there is none is refused for now (503).
 
 The refusal is an HTTPException raised from `receive`, so that it passes through an application as any
 of its own; one that lets it out is answered here. Only the time spent waiting for the client counts.
@@ -6,6 +9,7 @@ of its own; one that lets it out is answered here. Only the time spent waiting f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -16,23 +20,33 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sagakeep.http.problems import problem
 
 _CLOSE: Final = {"Connection": "close"}
+_LATER: Final = {**_CLOSE, "Retry-After": "1"}
 
 
 class BodyRefused(HTTPException):
-    """The body is too long (413) or too slow (408)."""
+    """The body is too long (413) or too slow (408), or there is no room for it now (503)."""
 
-    def __init__(self, status: HTTPStatus, detail: str) -> None:
-        super().__init__(status, detail, _CLOSE)
+    def __init__(
+        self, status: HTTPStatus, detail: str, headers: Mapping[str, str] = _CLOSE
+    ) -> None:
+        super().__init__(status, detail, headers)
 
 
 def limit_body(
-    app: ASGIApp, *, bytes_max: int, batch_path: str, batch_bytes_max: int, seconds_max: float
+    app: ASGIApp,
+    *,
+    bytes_max: int,
+    batch_path: str,
+    batch_bytes_max: int,
+    all_bytes_max: int,
+    seconds_max: float,
 ) -> ASGIApp:
     """Wrap an application; POSTs to `batch_path` have a bound of their own."""
+    room = _Room(all_bytes_max)
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         is_batch = scope["method"] == "POST" and scope["path"] == batch_path
-        body = _Body(receive, batch_bytes_max if is_batch else bytes_max, seconds_max)
+        body = _Body(receive, room, batch_bytes_max if is_batch else bytes_max, seconds_max)
         started = False
 
         async def send_noting(message: Message) -> None:
@@ -46,13 +60,24 @@ def limit_body(
         except BodyRefused as refused:
             if not started:
                 await _reply(refused, scope["path"])(scope, receive, send)
+        finally:
+            room.bytes_left += body.bytes_taken
 
     return wrapped
 
 
+class _Room:
+    """What all bodies share."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self.bytes_left = bytes_max
+
+
 class _Body:
-    def __init__(self, receive: Receive, bytes_max: int, seconds_max: float) -> None:
+    def __init__(self, receive: Receive, room: _Room, bytes_max: int, seconds_max: float) -> None:
         self._receive = receive
+        self._room = room
+        self.bytes_taken = 0
         self._bytes_max = bytes_max
         self._bytes_left = bytes_max
         self._seconds_max = seconds_max
@@ -74,11 +99,19 @@ class _Body:
             detail = f"the body did not arrive within {self._seconds_max:g} s"
             raise BodyRefused(HTTPStatus.REQUEST_TIMEOUT, detail)
         self._seconds_left -= anyio.current_time() - began_s
-        self._bytes_left -= len(message.get("body", b""))
-        if self._bytes_left < 0:
-            raise self._too_long()
+        self._take(len(message.get("body", b"")))
         self._ended = not message.get("more_body", False)
         return message
+
+    def _take(self, size: int) -> None:
+        self._bytes_left -= size
+        if self._bytes_left < 0:
+            raise self._too_long()
+        if size > self._room.bytes_left:
+            detail = "there is no room for this body beside those that are being read"
+            raise BodyRefused(HTTPStatus.SERVICE_UNAVAILABLE, detail, _LATER)
+        self._room.bytes_left -= size
+        self.bytes_taken += size
 
     def _too_long(self) -> BodyRefused:
         detail = f"a body here has at most {self._bytes_max} bytes"
@@ -92,4 +125,5 @@ def _content_length(scope: Scope) -> int:
 
 def _reply(refused: BodyRefused, instance: str) -> ASGIApp:
     title = HTTPStatus(refused.status_code).phrase
-    return problem(refused.status_code, title, refused.detail, instance=instance, headers=_CLOSE)
+    headers = refused.headers
+    return problem(refused.status_code, title, refused.detail, instance=instance, headers=headers)

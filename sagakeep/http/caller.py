@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Final
@@ -58,12 +58,16 @@ from pyqwest import (
 
 from sagakeep import limits
 from sagakeep.errors import ConfigurationError
+from sagakeep.redaction import SECRET_CHARS_MIN, scrub, secrets_of
 from sagakeep.reply import ReplyBroken, error_text, parse_reply
 from sagakeep.service import AttemptResult, Call, Outcome
 
 CONNECT_S_MAX: Final = 10.0  # a service that is up answers a connect at once
 IDLE_S_MAX: Final = (
     4.0  # below the 5 s after which many servers close: each race would be an unknown
+)
+TOKEN_CHARS_MIN: Final = (
+    8  # of a word of a header that is taken for a credential: longer than "Bearer"
 )
 _DETAIL_CHARS_MAX: Final = 200  # of a reply that is not a problem document
 _TOO_LONG: Final = f"the reply has more than {limits.REPLY_BYTES_MAX} bytes"
@@ -107,6 +111,7 @@ class HttpCaller:
         self._url = _checked_url(url)
         self._rules = dict(status_outcomes or {})
         self._headers = _fixed_headers(headers or {})
+        self._credentials = _credentials(headers or {})
         self._utc_now = utc_now
         self._slots = trio.Semaphore(connections_max)  # the client's own bound lets a burst through
         self._transport = _transport(self._url, connections_max, connect_s_max)
@@ -116,22 +121,22 @@ class HttpCaller:
         try:
             request = self._request(call)
         except (TypeError, ValueError, RecursionError) as error:
-            return _failed(_REFUSED, f"the request cannot be made: {error}")
+            return self._failed(_REFUSED, f"the request cannot be made: {error}", call)
         try:
             async with self._slots:
                 response = await self._transport.execute(request)
                 async with response:
                     body = await _body(response)
         except ConnectTimeout:
-            return _failed(_UNKNOWN, "timeout while connecting")
+            return self._failed(_UNKNOWN, "timeout while connecting", call)
         except ConnectionError as error:  # pyqwest raises it for the connect only
             rule = _UNKNOWN if _RESET in str(error) else _LATER
-            return _failed(rule, f"no connection: {_reason(error)}")
+            return self._failed(rule, f"no connection: {_reason(error)}", call)
         except ReplyBroken as error:
-            return _failed(_UNKNOWN, f"HTTP {response.status}: {error}")
+            return self._failed(_UNKNOWN, f"HTTP {response.status}: {error}", call)
         except (OSError, ReadError, WriteError, RemoteProtocolError, RuntimeError) as error:
-            return _failed(_UNKNOWN, f"the connection broke: {_reason(error)}")
-        return self._learned(response, body)
+            return self._failed(_UNKNOWN, f"the connection broke: {_reason(error)}", call)
+        return self._learned(response, body, call)
 
     async def aclose(self) -> None:
         """Close the pooled connections."""
@@ -156,17 +161,31 @@ class HttpCaller:
         url = f"{self._url}/{quote(call.action, safe='')}"
         return Request("POST", url, Headers(headers), _encode(call.payload))
 
-    def _learned(self, response: Response, body: bytearray) -> AttemptResult:
+    def _learned(self, response: Response, body: bytearray, call: Call) -> AttemptResult:
         status = response.status
         retry_after_s = _retry_after_s(response.headers, self._utc_now)
         rule = self._rules.get(status) or _rule(status, retry_after_s is not None)
         if rule.outcome is not Outcome.DONE:
-            error = _complaint(status, body)
-            return _failed(rule, error, None if rule.permanent else retry_after_s)
+            error = _complaint(status, body, self._secrets(call))
+            return self._failed(rule, error, call, None if rule.permanent else retry_after_s)
         try:
             return AttemptResult(Outcome.DONE, parse_reply(body) if body else None)
         except ReplyBroken as error:
-            return _failed(_UNKNOWN, f"HTTP {status}: {error}")
+            return self._failed(_UNKNOWN, f"HTTP {status}: {error}", call)
+
+    def _failed(
+        self, rule: StatusRule, error: str, call: Call, retry_after_s: float | None = None
+    ) -> AttemptResult:
+        return AttemptResult(
+            rule.outcome,
+            error=error_text(error, self._secrets(call)),
+            permanent=rule.permanent,
+            retry_after_s=retry_after_s,
+        )
+
+    def _secrets(self, call: Call) -> tuple[str, ...]:
+        """What a service may repeat and nobody may be shown: our credentials, and what is sensitive."""
+        return (*self._credentials, *secrets_of((call.payload, call.result), call.sensitive))
 
 
 def _rule(status: int, has_retry_after: bool) -> StatusRule:
@@ -185,15 +204,6 @@ def _rule(status: int, has_retry_after: bool) -> StatusRule:
             return _REFUSED
         case _:
             return _UNKNOWN
-
-
-def _failed(rule: StatusRule, error: str, retry_after_s: float | None = None) -> AttemptResult:
-    return AttemptResult(
-        rule.outcome,
-        error=error_text(error),
-        permanent=rule.permanent,
-        retry_after_s=retry_after_s,
-    )
 
 
 async def _body(response: Response) -> bytearray:
@@ -238,7 +248,7 @@ def _date_utc_s(value: str) -> float | None:
         return None
 
 
-def _complaint(status: int, body: bytearray) -> str:
+def _complaint(status: int, body: bytearray, secrets: Collection[str]) -> str:
     """Say what the service says is wrong: a problem document's words, else how its text begins."""
     try:
         document = parse_reply(body)
@@ -251,7 +261,10 @@ def _complaint(status: int, body: bytearray) -> str:
             return f"HTTP {status}: {detail}"
     if 300 <= status < 400:
         return f"HTTP {status}: a redirect is not followed"
-    text = body[: 4 * _DETAIL_CHARS_MAX].decode("utf-8", "replace")[:_DETAIL_CHARS_MAX].strip()
+    whole = scrub(
+        body.decode("utf-8", "replace"), secrets
+    )  # before it is cut: half a secret is one
+    text = whole[:_DETAIL_CHARS_MAX].strip()
     return f"HTTP {status}: {text or _phrase(status)}"
 
 
@@ -298,6 +311,13 @@ def _fixed_headers(extra: Mapping[str, str]) -> list[tuple[str, str]]:
         return list(Headers(merged.items()).items())
     except (TypeError, ValueError):
         raise ConfigurationError(f"service headers {sorted(extra)}: not an HTTP header") from None
+
+
+def _credentials(headers: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the values of the operator's headers, and their words: a token without its scheme."""
+    values = {value for value in headers.values() if len(value) >= SECRET_CHARS_MIN}
+    words = {word for value in values for word in value.split() if len(word) >= TOKEN_CHARS_MIN}
+    return tuple(sorted(values | words, key=len, reverse=True))
 
 
 def _transport(url: str, connections_max: int, connect_s_max: float) -> HTTPTransport:

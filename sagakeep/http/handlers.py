@@ -14,10 +14,11 @@ from starlette.responses import Response
 from sagakeep.definition import SagaDefinition
 from sagakeep.errors import Fault, InvalidDefinition, SagakeepError
 from sagakeep.events import Record
+from sagakeep.findings import findings_in
 from sagakeep.http.auth import Principal
 from sagakeep.http.problems import document_of
 from sagakeep.http.queries import events_query_of, reason_of, saga_query_of
-from sagakeep.http.replies import JSON, PageReply, json_reply, saga_reply
+from sagakeep.http.replies import JSON, PageReply, created_reply, json_reply, saga_reply
 from sagakeep.http.requests import (
     CompensateRequest,
     RetryRequest,
@@ -30,6 +31,7 @@ from sagakeep.http.requests import (
     saga_id_of,
     traceparent_of,
     wait_s_of,
+    wants_findings,
     wants_stream,
 )
 from sagakeep.http.stream import EventStream, is_over
@@ -59,8 +61,12 @@ async def create_saga(orchestrator: Orchestrator, request: Request) -> Response:
     wait_s = wait_s_of(request)
     if wait_s is not None:
         state = await orchestrator.wait(state.id, wait_s)
-        headers["Preference-Applied"] = f"wait={wait_s:g}"
-    return saga_reply(state, 201 if is_new else 200, headers)
+    with_findings = wants_findings(request)
+    applied = [f"wait={wait_s:g}"] if wait_s is not None else []
+    applied += ["findings"] if with_findings else []
+    if applied:
+        headers["Preference-Applied"] = ", ".join(applied)
+    return created_reply(state, 201 if is_new else 200, headers, with_findings=with_findings)
 
 
 async def create_sagas(orchestrator: Orchestrator, request: Request) -> Response:
@@ -69,12 +75,18 @@ async def create_sagas(orchestrator: Orchestrator, request: Request) -> Response
     valid = [entry for entry in batch if isinstance(entry, SagaDefinition)]
     started = iter(await orchestrator.start_many(valid, by=_principal_of(request)))
     results = [next(started) if isinstance(one, SagaDefinition) else one for one in batch]
-    return PageReply("results", map(_batch_entry, results))
+    with_findings = wants_findings(request)
+    entries = (_batch_entry(result, with_findings) for result in results)
+    reply = PageReply("results", entries)
+    if with_findings:
+        reply.headers["Preference-Applied"] = "findings"
+    return reply
 
 
-def _batch_entry(result: SagaState | SagakeepError) -> dict[str, object]:
+def _batch_entry(result: SagaState | SagakeepError, with_findings: bool) -> dict[str, object]:
     if isinstance(result, SagaState):
-        return {"status": 201, "saga": saga_view(result)}
+        findings = {"findings": findings_in(result.definition)} if with_findings else {}
+        return {"status": 201, "saga": saga_view(result), **findings}
     problem = document_of(result)
     return {"status": problem["status"], "problem": problem}
 

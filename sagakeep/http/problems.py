@@ -22,6 +22,7 @@ from sagakeep.errors import (
     DiskFull,
     Fault,
     IdempotencyKeyReused,
+    InDoubt,
     InvalidDefinition,
     MalformedJson,
     MoveRefused,
@@ -53,9 +54,14 @@ KINDS: Final[Mapping[type[SagakeepError], Kind]] = {
     UnknownStep: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "Unknown step"),
     Unavailable: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "Unavailable"),
     DiskFull: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "Disk full"),
+    InDoubt: Kind(HTTPStatus.SERVICE_UNAVAILABLE, "In doubt"),
 }
+IN_DOUBT: Final = (
+    "the server is ending; whether this was done is not known: repeat it under its key, or look"
+)
 _BUG: Final = Kind(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error")
 _DISK_RETRY_AFTER_S: Final = 10
+_ENDING_RETRY_AFTER_S: Final = 5
 
 
 def problem(
@@ -110,11 +116,17 @@ def problem_of(error: SagakeepError, instance: str = "") -> Response:
 def document_of(error: SagakeepError, instance: str = "") -> dict[str, object]:
     """Turn an error of ours into a problem document; one that is not in the table says nothing."""
     kind = _kind_of(error)
-    detail = "an error of the server; its log says more" if kind is _BUG else str(error)
     faults, extra = _particulars(error)
     return problem_document(
-        kind.status, kind.title, detail, instance=instance, errors=faults, **extra
+        kind.status, kind.title, _detail(error, kind), instance=instance, errors=faults, **extra
     )
+
+
+def _detail(error: SagakeepError, kind: Kind) -> str:
+    """What an error says, unless that is for the log: the names of our files are not for clients."""
+    if kind is _BUG:
+        return "an error of the server; its log says more"
+    return IN_DOUBT if isinstance(error, InDoubt) else str(error)
 
 
 def bug(instance: str) -> Response:
@@ -143,6 +155,8 @@ def _retry_after_s(error: SagakeepError) -> int:
     match error:
         case Unavailable():
             return max(1, error.retry_after_s)
+        case InDoubt():
+            return _ENDING_RETRY_AFTER_S
         case DiskFull():
             return _DISK_RETRY_AFTER_S
         case _:

@@ -1,8 +1,8 @@
 """Which requests are refused before any application sees them, by their head alone.
 
-They are those on which two parsers could disagree, and those that would make the server speak
-something other than HTTP/1.1: the preface and the upgrade to HTTP/2, tunnels, proxy requests,
-websockets, and a body framed in two ways.
+They are those that would make the server speak something other than HTTP/1.1: the preface and the
+upgrade to HTTP/2, tunnels, proxy requests, websockets; and a body framed in two ways. What only the
+bytes of a head tell is judged in `strict_head`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final, NamedTuple
-
-from sagakeep import limits
 
 HEADERS_MAX: Final = 100
 TARGET_BYTES_MAX: Final = 8 << 10
@@ -28,22 +26,23 @@ def refusal_of(
     method: bytes, target: bytes, version: bytes, headers: Iterable[tuple[bytes, bytes]]
 ) -> Refusal | None:
     """Judge one head; names of headers are lower case."""
-    fields = list(headers)
-    names = [name for name, _ in fields]
+    names = [name for name, _ in headers]
     if version not in (b"1.0", b"1.1"):
         return Refusal(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "speak HTTP/1.1")
     if method == b"CONNECT":
         return Refusal(HTTPStatus.NOT_IMPLEMENTED, "there are no tunnels here")
+    if method != method.upper():
+        return Refusal(HTTPStatus.BAD_REQUEST, "a method is in upper case")
     if not target.startswith(b"/"):
         return Refusal(HTTPStatus.BAD_REQUEST, "the request target must be a path")
     if len(target) > TARGET_BYTES_MAX:
         return Refusal(HTTPStatus.REQUEST_URI_TOO_LONG, f"a target has {TARGET_BYTES_MAX} bytes")
     if b"upgrade" in names:
         return Refusal(HTTPStatus.NOT_IMPLEMENTED, "there is no protocol to upgrade to")
-    if b"content-length" in names and b"transfer-encoding" in names:
-        return Refusal(HTTPStatus.BAD_REQUEST, "Content-Length and Transfer-Encoding exclude")
-    bytes_count = len(method) + len(target) + sum(len(n) + len(v) + 4 for n, v in fields)
-    if len(fields) > HEADERS_MAX or bytes_count > limits.HEADERS_BYTES_MAX:
-        detail = f"a head has at most {HEADERS_MAX} headers, {limits.HEADERS_BYTES_MAX} bytes"
+    if b"transfer-encoding" in names and (b"content-length" in names or version == b"1.0"):
+        detail = "Transfer-Encoding is of HTTP/1.1, and excludes Content-Length"
+        return Refusal(HTTPStatus.BAD_REQUEST, detail)
+    if len(names) > HEADERS_MAX:
+        detail = f"a head has at most {HEADERS_MAX} headers"
         return Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
     return None

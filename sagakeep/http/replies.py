@@ -10,6 +10,8 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from sagakeep.finding import Finding
+from sagakeep.findings import findings_in
 from sagakeep.published import Cursor, EventView, SagaView
 from sagakeep.state import SagaState
 from sagakeep.view import etag_of, saga_view
@@ -52,11 +54,18 @@ class Problem(TypedDict):
     allowed: NotRequired[list[str]]
 
 
+class CreatedSagaView(SagaView):
+    """A saga that was begun; `findings` with `Prefer: findings`, and then also when there are none."""
+
+    findings: NotRequired[list[Finding]]
+
+
 class BatchEntry(TypedDict):
-    """What became of one saga of a batch: `saga` with 201, else `problem`."""
+    """What became of one saga of a batch: `saga` (and `findings`, if preferred) with 201, else `problem`."""
 
     status: int
     saga: NotRequired[SagaView]
+    findings: NotRequired[list[Finding]]
     problem: NotRequired[Problem]
 
 
@@ -92,6 +101,16 @@ def saga_reply(
 ) -> Response:
     """Answer with a saga and its version."""
     return json_reply(saga_view(state), status_code, {"ETag": etag_of(state), **(headers or {})})
+
+
+def created_reply(
+    state: SagaState, status_code: int, headers: Mapping[str, str], *, with_findings: bool
+) -> Response:
+    """Answer with a saga that was begun, and with what a reviewer would say about it if that is preferred."""
+    if not with_findings:
+        return saga_reply(state, status_code, headers)
+    view = {**saga_view(state), "findings": findings_in(state.definition)}
+    return json_reply(view, status_code, {"ETag": etag_of(state), **headers})
 
 
 class PageReply(Response):

@@ -40,7 +40,7 @@ _Read = TypeVar("_Read")
 
 _threads: Final = anyio.CapacityLimiter(THREADS)
 _is_name: Final = re.compile(limits.NAME_PATTERN).fullmatch
-_is_key: Final = re.compile(rf"[\x20-\x7e]{{1,{limits.IDEMPOTENCY_KEY_CHARS_MAX}}}").fullmatch
+_is_key: Final = re.compile(limits.IDEMPOTENCY_KEY_PATTERN).fullmatch
 _is_traceparent: Final = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 ).fullmatch
@@ -101,11 +101,21 @@ def traceparent_of(request: Request) -> str:
 
 def wait_s_of(request: Request) -> float | None:
     """Return how long the client prefers to wait, None when it does not; a longer wait is cut."""
-    for given in ",".join(request.headers.getlist("prefer")).split(","):
-        wait = _WAIT.fullmatch(given.partition(";")[0].strip())
+    for preference in _preferences(request):
+        wait = _WAIT.fullmatch(preference)
         if wait:
             return min(float(wait[1]), limits.WAIT_S_MAX)
     return None
+
+
+def wants_findings(request: Request) -> bool:
+    """Does the client prefer to be told what a reviewer would say about its definition?"""
+    return any(preference.lower() == "findings" for preference in _preferences(request))
+
+
+def _preferences(request: Request) -> list[str]:
+    given = ",".join(request.headers.getlist("prefer")).split(",")
+    return [preference.partition(";")[0].strip() for preference in given]
 
 
 def is_unchanged(request: Request, etag: str) -> bool:
@@ -189,7 +199,10 @@ def check_reason(reason: str, faults: Faults) -> None:
 
 
 def _require(request: Request, kinds: Collection[str]) -> str:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    media_type = ",".join(request.headers.getlist("content-type")).partition(";")[0].strip().lower()
+    coding = request.headers.get("content-encoding", "identity").lower()
+    if coding != "identity":
+        raise HTTPException(415, f"the body is encoded with {coding!r}; send it as it is")
     if media_type not in kinds:
         found = f"the body is {media_type!r}" if media_type else "the body has no Content-Type"
         raise HTTPException(415, f"{found}; expected {' or '.join(sorted(kinds))}")

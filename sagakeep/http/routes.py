@@ -12,7 +12,13 @@ from msgspec import Meta
 from sagakeep import limits
 from sagakeep.definition import SagaDefinition
 from sagakeep.http import handlers
-from sagakeep.http.replies import BatchView, EventPageView, HealthView, SagaPageView
+from sagakeep.http.replies import (
+    BatchView,
+    CreatedSagaView,
+    EventPageView,
+    HealthView,
+    SagaPageView,
+)
 from sagakeep.http.requests import CompensateRequest, RetryRequest
 from sagakeep.http.schema import Answer, Body, Operation, Parameter
 from sagakeep.published import SagaView, StatsView, StatusView
@@ -42,14 +48,15 @@ _CREATE_HEADERS: Final = (
     Parameter(
         "Idempotency-Key",
         "header",
-        {"type": "string", "minLength": 1, "maxLength": limits.IDEMPOTENCY_KEY_CHARS_MAX},
+        {"type": "string", "pattern": limits.IDEMPOTENCY_KEY_PATTERN},
         "The same key and body give the same saga again; with another body it is a 422.",
     ),
     Parameter(
         "Prefer",
         "header",
         _TEXT,
-        f"wait=N: reply when the saga stands still, or after N (at most {limits.WAIT_S_MAX:g}) seconds.",
+        f"wait=N: reply when the saga stands still, or after N (at most {limits.WAIT_S_MAX:g}) seconds. "
+        "findings: tell what a reviewer would say about the definition.",
     ),
     Parameter("traceparent", "header", _TEXT, "W3C trace context, passed on to the services."),
 )
@@ -70,7 +77,39 @@ _EVENTS: Final = (
 
 _SAGA: Final = Answer("The saga.", SagaView, headers=("ETag",))
 _MOVED: Final = Answer("The wish is durable; the saga, now.", SagaView, headers=("ETag",))
+_APPLIED: Final = ("Preference-Applied",)
 _CREATED: Final = ("ETag", "Location", "Preference-Applied")
+_ABOUT_IT: Final = (
+    "get_saga",
+    "get_status",
+    "get_events",
+    "compensate_saga",
+    "retry_saga",
+    "delete_saga",
+)
+_ORDER: Final = {
+    "name": "order_processing",
+    "steps": [
+        {
+            "id": "reserve_inventory",
+            "service": "inventory",
+            "action": "reserve",
+            "compensation": "release",
+            "payload": {"productId": "prod_123", "quantity": 2},
+        },
+        {
+            "id": "process_payment",
+            "service": "payment",
+            "action": "charge",
+            "compensation": "refund",
+            "payload": {
+                "amount": 99.99,
+                "reservation": {"$from": "steps.reserve_inventory.result.reservationId"},
+            },
+        },
+    ],
+    "tags": {"customer": "c-7"},
+}
 
 ROUTES: Final = (
     Operation(
@@ -79,18 +118,26 @@ ROUTES: Final = (
         handlers.create_saga,
         "Begin a saga; it is durable when the reply comes.",
         {
-            201: [Answer("The saga, which is durable.", SagaView, headers=_CREATED)],
+            201: [
+                Answer(
+                    "The saga, which is durable.",
+                    CreatedSagaView,
+                    headers=_CREATED,
+                    links=_ABOUT_IT,
+                )
+            ],
             200: [
                 Answer(
                     "The saga that this Idempotency-Key began before.",
-                    SagaView,
+                    CreatedSagaView,
                     headers=(*_CREATED, "Idempotency-Replayed"),
+                    links=_ABOUT_IT,
                 )
             ],
         },
         errors=(409, 415, 422),
         parameters=_CREATE_HEADERS,
-        body=Body(SagaDefinition),
+        body=Body(SagaDefinition, example=_ORDER),
     ),
     Operation(
         "GET",
@@ -106,9 +153,16 @@ ROUTES: Final = (
         "/api/sagas/batch",
         handlers.create_sagas,
         "Begin many sagas, of which each succeeds or fails for itself.",
-        {200: [Answer("What became of each, in order.", BatchView)]},
+        {200: [Answer("What became of each, in order.", BatchView, headers=_APPLIED)]},
         errors=(415, 422),
-        body=Body(Batch, others={"application/x-ndjson": _NDJSON, "application/ndjson": _NDJSON}),
+        parameters=(
+            Parameter("Prefer", "header", _TEXT, "findings: as for one saga, with each entry."),
+        ),
+        body=Body(
+            Batch,
+            others={"application/x-ndjson": _NDJSON, "application/ndjson": _NDJSON},
+            example=[_ORDER],
+        ),
     ),
     Operation(
         "GET",

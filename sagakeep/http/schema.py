@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from sagakeep import limits
 from sagakeep.http.handlers import Handler
 from sagakeep.http.problems import MEDIA_TYPE as PROBLEM_JSON
 from sagakeep.http.replies import JSON, Problem
@@ -31,20 +32,25 @@ class Parameter(NamedTuple):
 
 
 class Body(NamedTuple):
-    """A body: the type of its JSON, and what other media types it may have."""
+    """A body: the type of its JSON, what other media types it may have, and one that may be sent."""
 
     kind: object
     is_required: bool = True
     others: Mapping[str, str] = {}
+    example: object = None
 
 
 class Answer(NamedTuple):
-    """A reply that is no error; without a `kind` it has no body."""
+    """A reply that is no error; without a `kind` it has no body.
+
+    `links` names the operations that take the `id` of the body.
+    """
 
     description: str
     kind: object = None
     media_type: str = JSON
     headers: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
 
 
 class Operation(NamedTuple):
@@ -66,19 +72,27 @@ HEADERS: Final[Mapping[str, str]] = {
     "ETag": "The saga's version; give it as If-None-Match.",
     "Idempotency-Replayed": "`true`: the same key and body gave this saga before.",
     "Location": "Where the saga is.",
-    "Preference-Applied": "How long the reply waited at most.",
+    "Preference-Applied": "Which preferences were heeded; how long the reply waited at most.",
     "Retry-After": "Seconds after which to try again.",
     "WWW-Authenticate": "Which key is wanted.",
     "X-Request-Id": "Names this request in the server's log; a client's own is kept.",
 }
-_ERROR_HEADERS: Final = {401: ("WWW-Authenticate",), 405: ("Allow",), 503: ("Retry-After",)}
-_ALWAYS: Final = (400, 401, 403, 405, 408, 413, 421, 500, 503)
-_ALWAYS_OPEN: Final = (400, 405, 408, 413, 421, 500)
-_SAGA_ID: Final = Parameter("id", "path", {"type": "string"}, "The saga's id.")
+_ERROR_HEADERS: Final = {
+    401: ("WWW-Authenticate",),
+    405: ("Allow",),
+    429: ("Retry-After",),
+    503: ("Retry-After",),
+}
+_ALWAYS_OPEN: Final = (400, 403, 405, 408, 413, 414, 421, 429, 431, 500)
+_ALWAYS: Final = (*_ALWAYS_OPEN, 401, 503)
+_SAGA_ID: Final = Parameter(
+    "id", "path", {"type": "string", "pattern": limits.NAME_PATTERN}, "The saga's id."
+)
+_KEY: Final[Document] = {"key": []}
 
 
-def openapi_document(operations: Iterable[Operation]) -> Document:
-    """Describe the operations, in their order."""
+def openapi_document(operations: Iterable[Operation], *, is_keyed: bool = False) -> Document:
+    """Describe the operations, in their order; `is_keyed` says that they want one of the server's keys."""
     operations = tuple(operations)
     kinds = list({id(kind): kind for kind in (Problem, *_kinds(operations))}.values())
     schemas, components = msgspec.json.schema_components(
@@ -97,7 +111,7 @@ def openapi_document(operations: Iterable[Operation]) -> Document:
             "description": "Ignore fields of a reply that you do not know: it may gain some.",
         },
         "servers": [{"url": "/"}],
-        "security": [{"key": []}, {}],
+        "security": [_KEY] if is_keyed else [],
         "paths": paths,
         "components": {
             "schemas": components,
@@ -154,11 +168,22 @@ def _replies(answers: Sequence[Answer], schema_of: Mapping[int, Document]) -> Do
         for answer in answers
         if answer.kind is not None
     }
-    return {**replies, "content": content} if content else replies
+    if content:
+        replies["content"] = content
+    if links := {name: _link(name) for answer in answers for name in answer.links}:
+        replies["links"] = links
+    return replies
+
+
+def _link(operation_id: str) -> Document:
+    return {"operationId": operation_id, "parameters": {"id": "$response.body#/id"}}
 
 
 def _body(body: Body, schema_of: Mapping[int, Document]) -> Document:
-    content: Document = {JSON: {"schema": schema_of[id(body.kind)]}}
+    json: Document = {"schema": schema_of[id(body.kind)]}
+    if body.example is not None:
+        json["example"] = body.example
+    content: Document = {JSON: json}
     for media_type, description in body.others.items():
         content[media_type] = {"schema": {"type": "string", "description": description}}
     return {"required": body.is_required, "content": content}

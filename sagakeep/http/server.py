@@ -10,7 +10,8 @@ of one connection climb and end the server, it switches to HTTP/2 without being 
 as long as an idle connection, and one whose client has gone is kept as long as an idle one. So here
 
 - each connection is a shell that logs what goes wrong in it and lets nothing climb;
-- a connection knows HTTP/1.1 only, and judges each head before it becomes a request (`refusals`);
+- a connection knows HTTP/1.1 only, and judges each head before it becomes a request (`strict_head`,
+  `refusals`);
 - one watchdog cuts, by closing the socket under them, connections whose head is not complete after
   `headers_s_max` and those that have not taken a byte for `write_stall_s_max`;
 - at `stopping` the listeners close, idle connections close, requests in flight may end until
@@ -56,6 +57,7 @@ from sagakeep.http.listeners import (
 from sagakeep.http.problems import problem
 from sagakeep.http.refusals import Refusal, refusal_of
 from sagakeep.http.request_id import new_request_id, secure_headers
+from sagakeep.http.strict_head import StrictConnection
 from sagakeep.http.unread_body import read_to_end
 
 _log: Final = logging.getLogger(__name__)
@@ -249,6 +251,11 @@ class _Connection(TCPServer):
         finally:
             self._sending_since_s = None
 
+    async def _close(self) -> None:
+        """Close, when what is being sent is sent: the two may not overlap."""
+        async with self.send_lock:
+            await super()._close()
+
     def is_late(self, head_before_s: float, send_before_s: float) -> bool:
         """Tell whether a head, or bytes sent, were begun before these times and are not through."""
         head_s, send_s = self._http.head_since_s, self._sending_since_s
@@ -282,8 +289,10 @@ class _Protocol(H11Protocol):
             parse_socket_addr(socket.family, _name_of(socket.getsockname)),
             connection.protocol_send,
         )
+        self.connection = self._strict = StrictConnection()
         self.head_since_s: float | None = trio.current_time()
         self._cut = connection.cut
+        self._is_head = False  # the request that is read, or was last
 
     async def handle(self, event: Event) -> None:
         await super().handle(event)
@@ -295,6 +304,7 @@ class _Protocol(H11Protocol):
 
     async def _create_stream(self, request: h11.Request) -> None:
         self.head_since_s = None
+        self._is_head = request.method == b"HEAD"
         version = request.http_version
         refusal = refusal_of(request.method, request.target, version, request.headers)
         if refusal is None:
@@ -311,14 +321,17 @@ class _Protocol(H11Protocol):
             self._cut()
 
     async def _send_error_response(self, status_code: int) -> None:
-        await self._answer(Refusal(HTTPStatus(status_code), "this is no HTTP/1.1 request"))
+        status = HTTPStatus(status_code)
+        await self._answer(self._strict.refusal or Refusal(status, "this is no HTTP/1.1 request"))
 
     async def _answer(self, refusal: Refusal) -> None:
         reply = problem(refusal.status, refusal.status.phrase, refusal.detail)
         fields = [*reply.raw_headers, (b"connection", b"close"), *secure_headers(new_request_id())]
         fields += self.config.response_headers("h11")
+        has_body = self.connection.our_state is h11.IDLE or not self._is_head
         await self._send_h11_event(h11.Response(status_code=reply.status_code, headers=fields))
-        await self._send_h11_event(h11.Data(data=bytes(reply.body)))
+        if has_body:
+            await self._send_h11_event(h11.Data(data=bytes(reply.body)))
         await self._send_h11_event(h11.EndOfMessage())
 
 
@@ -327,7 +340,6 @@ def _config(server_limits: ServerLimits) -> Config:
     config.errorlog = _log
     config.accesslog = None
     config.include_server_header = False
-    config.h11_max_incomplete_size = limits.HEADERS_BYTES_MAX
     config.keep_alive_timeout = server_limits.idle_s_max
     config.keep_alive_max_requests = 1 << 62
     return config
@@ -348,9 +360,12 @@ def _client_of(stream: trio.SocketStream) -> str:
 
 async def _turn_away(stream: trio.SocketStream, status: HTTPStatus) -> None:
     """Answer as far as possible without a request; the client may have sent none yet."""
-    head = f"HTTP/1.1 {status.value} {status.phrase}"
-    fields = "Retry-After: 1\r\nConnection: close\r\nContent-Length: 0"
+    detail = "there are as many connections as may be; use fewer, or come again"
+    reply = problem(status, status.phrase, detail, headers={"Retry-After": "1"})
+    fields = [*reply.raw_headers, (b"connection", b"close"), *secure_headers(new_request_id())]
+    lines = [f"HTTP/1.1 {status.value} {status.phrase}".encode()]
+    lines += [b"%s: %s" % field for field in fields]
     with trio.move_on_after(_REFUSE_S_MAX), contextlib.suppress(trio.BrokenResourceError):
-        await stream.send_all(f"{head}\r\n{fields}\r\n\r\n".encode())
+        await stream.send_all(b"\r\n".join([*lines, b"", bytes(reply.body)]))
         await stream.send_eof()
     stream.socket.close()

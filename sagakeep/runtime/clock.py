@@ -23,6 +23,10 @@ class Clock:
     def now_utc_s(self) -> float:
         return self._origin_utc_s + self._monotonic_s()
 
+    def monotonic_of(self, utc_s: float) -> float:
+        """When that time is, on trio's clock."""
+        return utc_s - self._origin_utc_s
+
     def advance_to(self, utc_s: float) -> None:
         """Never tell a time before this one: the wall clock was set back while the process was down."""
         self._origin_utc_s += max(0.0, utc_s - self.now_utc_s())

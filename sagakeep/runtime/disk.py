@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from sagakeep.errors import JournalLocked
+from sagakeep.runtime.spare_descriptors import SpareDescriptors
 
 FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT})  # the disk or the quota is full
 UNSUPPORTED_ERRNOS: Final = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
@@ -90,21 +91,27 @@ class Disk(Protocol):
 
 
 class LocalDisk:
-    """The disk of this machine; files are 0600, directories 0700, children inherit nothing."""
+    """The disk of this machine; files are 0600, directories 0700, children inherit nothing.
+
+    Who holds a lock has descriptors to spare, so that its files can be opened when there are no others.
+    """
 
     def __init__(self, *, pid: Callable[[], int] = os.getpid) -> None:
         self._pid = pid
+        self._descriptors = SpareDescriptors()
 
     def open(self, path: str, *, create: bool = False) -> LocalFile:
-        flags = os.O_RDWR | os.O_CLOEXEC
         if create:
-            return LocalFile(os.open(path, flags | os.O_CREAT | os.O_TRUNC, 0o600))
+            return self._open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         try:
-            return LocalFile(os.open(path, flags))
+            return self._open(path, os.O_RDWR)
         except OSError as error:
             if error.errno not in READ_ONLY_ERRNOS:
                 raise
-        return LocalFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        return self._open(path, os.O_RDONLY)
+
+    def _open(self, path: str, flags: int) -> LocalFile:
+        return LocalFile(self._descriptors.open(path, flags, 0o600), self._descriptors.close)
 
     def list(self, directory: str) -> list[str]:
         try:
@@ -126,11 +133,11 @@ class LocalDisk:
         os.unlink(path)
 
     def sync_directory(self, path: str) -> None:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = self._descriptors.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(fd)
         finally:
-            os.close(fd)
+            self._descriptors.close(fd)
 
     def free_bytes(self, path: str) -> int:
         status = os.statvfs(path)
@@ -154,14 +161,16 @@ class LocalDisk:
         except OSError:
             os.close(fd)
             raise
-        return LocalLock(fd)
+        self._descriptors.fill()
+        return LocalLock(fd, self._descriptors)
 
 
 class LocalFile:
     """A raw file descriptor: no buffer of ours stands between a write and the kernel."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, close: Callable[[int], None]) -> None:
         self._fd = fd
+        self._close = close
 
     def pwrite(self, data: bytes, offset: int) -> None:
         written = os.pwrite(self._fd, data, offset)
@@ -199,17 +208,19 @@ class LocalFile:
 
     def close(self) -> None:
         if self._fd >= 0:
-            os.close(self._fd)
+            self._close(self._fd)
             self._fd = -1
 
 
 class LocalLock:
     """A flock; it belongs to the open file description, so it is kept open and never inherited."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, descriptors: SpareDescriptors) -> None:
         self._fd = fd
+        self._descriptors = descriptors
 
     def release(self) -> None:
         if self._fd >= 0:
+            self._descriptors.drop()
             os.close(self._fd)
             self._fd = -1

@@ -25,7 +25,9 @@ TURNS_BETWEEN_CHECKPOINTS: Final = (
 
 
 class Actor(Protocol):
-    """`turn` does one piece of work; must not block."""
+    """`turn` does one piece of work; must not block. `is_scheduled` is the dispatcher's: a turn is to come."""
+
+    is_scheduled: bool
 
     def turn(self) -> None: ...
 
@@ -42,7 +44,10 @@ class Dispatcher(Generic[A]):
         self._task: trio.lowlevel.Task | None = None  # set while it waits for work
 
     def schedule(self, actor: A) -> None:
-        """Give the actor a turn soon. An actor takes care not to be scheduled twice."""
+        """Give the actor a turn soon, if none is to come already."""
+        if actor.is_scheduled:
+            return
+        actor.is_scheduled = True
         self._ready.append(actor)
         if self._task is not None:
             task, self._task = self._task, None
@@ -55,6 +60,7 @@ class Dispatcher(Generic[A]):
                 await self._wait_for_work()
             for _ in range(min(len(self._ready), TURNS_BETWEEN_CHECKPOINTS)):
                 actor = self._ready.popleft()
+                actor.is_scheduled = False
                 try:
                     actor.turn()
                 except (

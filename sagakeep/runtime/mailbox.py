@@ -20,10 +20,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-import outcome
+import msgspec
 import trio
 
-from sagakeep.errors import SagakeepError, Unavailable
+from sagakeep.errors import InDoubt, Unavailable
 
 M = TypeVar("M")
 T = TypeVar("T")
@@ -33,38 +33,39 @@ class MailboxFull(Unavailable):
     """The actor has too much to do already; nothing was queued, try again later."""
 
 
-class MailboxClosed(SagakeepError):
+class MailboxClosed(InDoubt):
     """The actor ended before it answered; whether it handled the message is unknown."""
 
 
 class Reply:
     """The one answer to an ask. The first answer counts, later ones are ignored."""
 
-    __slots__ = ("_answer", "_task")
+    __slots__ = ("_error", "_task", "_value", "is_settled")
 
     def __init__(self) -> None:
-        self._answer: outcome.Outcome[object] | None = None
+        self.is_settled = False
+        self._value: object = None
+        self._error: Exception | None = None
         self._task: trio.lowlevel.Task | None = None
 
-    @property
-    def is_settled(self) -> bool:
-        return self._answer is not None
-
     def send(self, value: object) -> None:
-        self._settle(outcome.Value(value))
+        if not self.is_settled:
+            self._value = value
+            self._settle()
 
     def fail(self, error: Exception) -> None:
-        self._settle(outcome.Error(error))
+        if not self.is_settled:
+            self._error = error
+            self._settle()
 
-    def _settle(self, answer: outcome.Outcome[object]) -> None:
-        if self._answer is None:
-            self._answer = answer
-            if self._task is not None:
-                trio.lowlevel.reschedule(self._task)
+    def _settle(self) -> None:
+        self.is_settled = True
+        if self._task is not None:
+            trio.lowlevel.reschedule(self._task)
 
     async def wait(self) -> object:
         """Wait for the answer; raise it when it is an error. May be awaited once."""
-        if self._answer is None:
+        if not self.is_settled:
             self._task = trio.lowlevel.current_task()
 
             def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
@@ -73,8 +74,9 @@ class Reply:
 
             await trio.lowlevel.wait_task_rescheduled(abort)
             self._task = None
-        assert self._answer is not None
-        return self._answer.unwrap()
+        if self._error is not None:
+            raise self._error
+        return self._value
 
 
 class FailureOnly(Reply):
@@ -86,20 +88,16 @@ class FailureOnly(Reply):
         super().__init__()
         self._other = other
 
-    def _settle(self, answer: outcome.Outcome[object]) -> None:
-        if self._answer is None and isinstance(answer, outcome.Error):
-            self._other._settle(answer)
-        super()._settle(answer)
+    def fail(self, error: Exception) -> None:
+        self._other.fail(error)
+        super().fail(error)
 
 
-class Envelope(Generic[M]):
+class Envelope(msgspec.Struct, Generic[M], frozen=True, eq=False):
     """A message, and where its answer goes, if anybody waits for one."""
 
-    __slots__ = ("_reply", "message")
-
-    def __init__(self, message: M, reply: Reply | None = None) -> None:
-        self.message = message
-        self._reply = reply
+    message: M
+    _reply: Reply | None = None
 
     def around(self, message: T) -> Envelope[T]:
         """Another message whose answer goes to the same place."""
@@ -130,13 +128,13 @@ class Mailbox(Generic[M]):
     def __init__(self, bound: int, arrived: Callable[[], None] | None = None) -> None:
         self._bound = bound
         self._arrived = arrived or self._wake_reader
-        self._control: deque[Envelope[M]] = deque()
-        self._ordinary: deque[Envelope[M]] = deque()
+        self._control: deque[Envelope[M]] | None = None  # a lane is made when it is used: most
+        self._ordinary: deque[Envelope[M]] | None = None  # mailboxes are empty most of the time
         self._reader: trio.lowlevel.Task | None = None
         self._closed = False
 
     def __len__(self) -> int:
-        return len(self._control) + len(self._ordinary)
+        return len(self._control or ()) + len(self._ordinary or ())
 
     def tell_nowait(self, message: M) -> None:
         """Queue a message. Raises MailboxFull or MailboxClosed."""
@@ -146,6 +144,8 @@ class Mailbox(Generic[M]):
         """Queue what the actor has called for; False, and nothing queued, once the mailbox is closed."""
         if self._closed:
             return False
+        if self._control is None:
+            self._control = deque()
         self._control.append(Envelope(message))
         self._arrived()
         return True
@@ -164,6 +164,8 @@ class Mailbox(Generic[M]):
         """Queue somebody else's envelope. Raises MailboxFull or MailboxClosed."""
         if self._closed:
             raise MailboxClosed("the actor has ended")
+        if self._ordinary is None:
+            self._ordinary = deque()
         if len(self._ordinary) >= self._bound:
             raise MailboxFull(f"{self._bound} messages wait already")
         self._ordinary.append(envelope)
@@ -171,8 +173,17 @@ class Mailbox(Generic[M]):
 
     def take_nowait(self) -> Envelope[M] | None:
         """Take the next message, control first; None when there is none."""
-        lane = self._control or self._ordinary
-        return lane.popleft() if lane else None
+        if self._control:
+            envelope = self._control.popleft()
+            if not self._control:
+                self._control = None
+        elif self._ordinary:
+            envelope = self._ordinary.popleft()
+            if not self._ordinary:
+                self._ordinary = None
+        else:
+            return None
+        return envelope
 
     async def receive(self) -> Envelope[M]:
         """Take the next message, control first; waits for one."""
@@ -182,15 +193,15 @@ class Mailbox(Generic[M]):
             await trio.lowlevel.wait_task_rescheduled(self._abort)
         else:
             await trio.lowlevel.checkpoint_if_cancelled()
-        return (self._control or self._ordinary).popleft()
+        envelope = self.take_nowait()
+        assert envelope is not None, "a mailbox has one reader"
+        return envelope
 
     def close(self) -> None:
         """Refuse what comes, and answer what waits with MailboxClosed."""
         self._closed = True
-        for envelope in (*self._control, *self._ordinary):
+        while (envelope := self.take_nowait()) is not None:
             envelope.abandon()
-        self._control.clear()
-        self._ordinary.clear()
 
     def _wake_reader(self) -> None:
         if self._reader is not None:

@@ -13,18 +13,16 @@ import heapq
 from collections.abc import Callable
 from itertools import count
 
+import msgspec
 import trio
 
 
-class Timer:
+class Timer(msgspec.Struct, eq=False):
     """A pending call of `action`; `drop` forgets it. Times are of trio's clock, seconds."""
 
-    __slots__ = ("_bucket", "action", "due_s")
-
-    def __init__(self, due_s: float, action: Callable[[], None]) -> None:
-        self.due_s = due_s
-        self.action: Callable[[], None] | None = action
-        self._bucket: dict[Timer, None] | None = None
+    due_s: float
+    action: Callable[[], None] | None
+    _bucket: dict[Timer, None] | None = None
 
     def drop(self) -> None:
         """Forget it; may be repeated, also after it was due."""
@@ -49,20 +47,28 @@ class Timers:
 
     def set_after(self, delay_s: float, action: Callable[[], None]) -> Timer:
         """Call `action` once, after the delay; at once (but from the task) when it is 0 or less."""
-        timer = Timer(self.now_s() + max(0.0, delay_s), action)
+        return self.set_at(self.now_s() + max(0.0, delay_s), action)
+
+    def set_at(self, due_s: float, action: Callable[[], None]) -> Timer:
+        """Call `action` once, at a time of trio's clock; at once (but from the task) when that has passed."""
+        timer = Timer(due_s, action)
+        bucket = self._far.get(int(due_s))
+        if bucket is not None:
+            bucket[timer] = None
+            timer._bucket = bucket
+        else:
+            self._place(timer)
+        if due_s < self._sleeps_until_s:
+            self._changed.set()
+        return timer
+
+    def _place(self, timer: Timer) -> None:
         second = int(timer.due_s)
         if second < self._near_until_s:
             heapq.heappush(self._near, (timer.due_s, next(self._ties), timer))
-        else:
-            bucket = self._far.get(second)
-            if bucket is None:
-                bucket = self._far[second] = {}
-                heapq.heappush(self._seconds, second)
-            bucket[timer] = None
-            timer._bucket = bucket
-        if timer.due_s < self._sleeps_until_s:
-            self._changed.set()
-        return timer
+            return
+        timer._bucket = self._far[second] = {timer: None}
+        heapq.heappush(self._seconds, second)
 
     def __len__(self) -> int:
         return len(self._near) + sum(map(len, self._far.values()))
