@@ -248,8 +248,8 @@ ACTORS = (
     Bug(
         "no-timeout-of-an-attempt",
         f"{_A}gateway.py",
-        "gateway.timers.set_after(call.timeout_s, self._on_timeout)",
-        "gateway.timers.set_after(call.timeout_s * 1e6, self._on_timeout)",
+        "gateway.timers.set_at(began_s + call.timeout_s, self._on_timeout)",
+        "gateway.timers.set_at(began_s + call.timeout_s * 1e6, self._on_timeout)",
     ),
 )
 
@@ -305,8 +305,8 @@ MACHINE = (
     Bug(
         "backoff-not-waited-for",
         "sagakeep/course.py",
-        "step.action.retry_at_utc_s <= now_utc_s)",
-        "step.action.retry_at_utc_s <= now_utc_s + 5)",
+        "step.action.retry_at_utc_s <= now_utc_s:",
+        "step.action.retry_at_utc_s <= now_utc_s + 5:",
     ),
     Bug(
         "undo-without-a-last-attempt",
@@ -317,8 +317,8 @@ MACHINE = (
     Bug(
         "step-begun-before-what-it-needs",
         "sagakeep/course.py",
-        "and done.issuperset(dependencies[step_id]))",
-        "and True)",
+        "            if done.issuperset(dependencies[step_id]):",
+        "            if dependencies:",
     ),
     Bug(
         "last-step-skipped",
@@ -329,7 +329,7 @@ MACHINE = (
     Bug(
         "undone-step-kept-as-done",
         "sagakeep/changes.py",
-        "tuple(name for name in state.completed if name != event.step_id)",
+        "tuple([name for name in state.completed if name != event.step_id])",
         "state.completed",
     ),
     Bug(

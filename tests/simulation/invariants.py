@@ -222,37 +222,45 @@ def i28_what_follows_is_by_the_rules(
 ) -> None:
     if before is None:
         return
-    definition, steps = before.definition, before.steps
-    wishes = [one for one in record.events if isinstance(one, e.SagaCompensating)]
-    asked = any(one.reason == "request" for one in wishes) or before.doubt_accepted
-    asked = asked or any(isinstance(one, e.SagaRetry) for one in record.events)
-    scope = wishes[-1].step_id if wishes else before.scope
     for event in record.events:
         match event:
             case e.StepRetry() | e.CompensationRetry():
                 holds = event.error != REFUSED.error
                 rule = "is tried again after a refusal for good"
             case e.SagaCompensating(reason=reason):
-                pivots = [one.id for one in definition.steps if one.kind is StepKind.PIVOT]
-                passed = any(steps[one].action.outcome is DONE for one in pivots)
-                held = definition.on_failure is OnFailure.HOLD and reason != "request"
-                holds, rule = (
-                    not passed and not held,
-                    "turns back past its pivot, or though it is held",
-                )
+                is_held = before.definition.on_failure is OnFailure.HOLD and reason != "request"
+                holds = not _is_past_pivot(before, record) and not is_held
+                rule = "turns back past its pivot, or though it is held"
             case e.CompensationStarted(step_id=step_id):
-                spec, doubt = before.step(step_id), steps[step_id].action.outcome is UNKNOWN
-                held = doubt and spec.in_doubt is InDoubt.HOLD and not asked
-                holds = not held and _is_in_scope(before, step_id, scope)
-                rule = "undoes a doubt that is held, or what nobody asked for"
+                holds = _may_be_undone(before, record, step_id)
+                rule = (
+                    "undoes what is past its pivot, a doubt that is held, or what nobody asked for"
+                )
             case e.SagaRetry():
-                holds = before.retry_count < definition.retries_max
+                holds = before.retry_count < before.definition.retries_max
                 rule = "is retried once too often"
             case e.SagaDeleted():
                 holds, rule = before.status not in MOVING, "is deleted while it moves"
             case _:
                 continue
-        judge.expect(holds, "I28", lambda: f"{before.id} {rule}: {event}")
+        judge.expect(holds, "I28", f"{before.id} {rule}: {event}")
+
+
+def _is_past_pivot(before: SagaState, record: Record) -> bool:
+    done = {one.step_id for one in record.events if isinstance(one, e.StepCompleted)}
+    done |= {step_id for step_id, step in before.steps.items() if step.action.outcome is DONE}
+    return any(one.kind is StepKind.PIVOT and one.id in done for one in before.definition.steps)
+
+
+def _may_be_undone(before: SagaState, record: Record, step_id: str) -> bool:
+    wishes = [one for one in record.events if isinstance(one, e.SagaCompensating)]
+    is_asked = before.doubt_accepted or any(one.reason == "request" for one in wishes)
+    is_asked = is_asked or any(isinstance(one, e.SagaRetry) for one in record.events)
+    is_in_doubt = before.steps[step_id].action.outcome is UNKNOWN
+    is_held = is_in_doubt and before.step(step_id).in_doubt is InDoubt.HOLD and not is_asked
+    scope = wishes[-1].step_id if wishes else before.scope
+    is_wanted = _is_in_scope(before, step_id, scope)
+    return is_wanted and not is_held and not _is_past_pivot(before, record)
 
 
 def _is_in_scope(state: SagaState, step_id: str, scope: str) -> bool:
