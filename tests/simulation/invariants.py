@@ -31,6 +31,8 @@
     I28  the rules for what follows, read off each durable record without the product's own questions: no
          attempt after a refusal for good; no undo past the pivot, of a saga or a doubt that is held, or outside
          of what was asked; no retry beyond its maximum; nothing is deleted while it moves
+    I29  the attempts of a call are numbered 1, 2, 3 ... for as long as it has its key, also after an operator's
+         retry: an answer that comes late is never taken for one that is waited for
 
 Not checked, for there is nothing to check in the product as it is: I23 (no bytes are ever erased: deleted sagas
 stay in the journal) and the archive in I10 and I26 (finished sagas stay in the journal and have a row). The ramp
@@ -244,6 +246,22 @@ def i28_what_follows_is_by_the_rules(
             case _:
                 continue
         judge.expect(holds, "I28", f"{before.id} {rule}: {event}")
+
+
+def i29_attempts_are_counted_on(judge: Judge, record: Record) -> None:
+    earlier = [*judge.log.of_saga.get(record.saga_id, ()), record]
+    for event in record.events:
+        if isinstance(event, e.StepStarted | e.CompensationStarted):
+            place = (type(event), event.step_id, event.epoch)
+            made = [
+                one.attempt
+                for each in earlier
+                for one in each.events
+                if isinstance(one, e.StepStarted | e.CompensationStarted)
+                and (type(one), one.step_id, one.epoch) == place
+            ]
+            text = f"{record.saga_id}: the attempts of {place} are {made}"
+            judge.expect(made == list(range(1, len(made) + 1)), "I29", text)
 
 
 def _is_past_pivot(before: SagaState, record: Record) -> bool:
