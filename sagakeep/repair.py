@@ -31,7 +31,7 @@ from sagakeep.runtime.disk import Disk
 from sagakeep.runtime.journal_check import verify_journal
 from sagakeep.runtime.journal_directory import Format, Head, Paths, read_file, read_format
 from sagakeep.runtime.snapshot_file import DamagedSnapshot, Snapshot, read_snapshots
-from sagakeep.salvage import Chain, ChainedSegment, Gap, read_beyond, read_chain
+from sagakeep.salvage import Chain, ChainedSegment, Gap, cluttered_end, read_beyond, read_chain
 
 BITS_MAX: Final = 64  # put back in one repair; a disk with more is not one to go on with
 _DERIVED: Final = ("index.sqlite", "index.sqlite-wal", "index.sqlite-shm")
@@ -88,6 +88,10 @@ def plan_truncation(disk: Disk, paths: Paths, position: int) -> Plan:
         else:
             losses.add_body(found.body)
     replaced = [*_cut(disk, paths, kept, position), *_notes(disk, paths, chain.uuid, kept)]
+    for one in kept[:-1]:
+        if (end := cluttered_end(disk, chain, one.path)) is not None:
+            make = functools.partial(read_file, disk, one.path, end)
+            replaced.append(Replacement(_inner(paths, one.path), make))
     beyond = []
     for snapshot in read_snapshots(_over(disk, paths, replaced, []), paths.root):
         if isinstance(snapshot, DamagedSnapshot):
@@ -126,40 +130,60 @@ def plan_quarantine(disk: Disk, paths: Paths, saga_ids: frozenset[str]) -> Plan:
 
 
 def plan_mending(disk: Disk, paths: Paths) -> Plan:
-    """Put single wrong bits back, and set aside the snapshots that are damaged or contradict the journal."""
+    """Do all that costs nothing: put bits back, clear what is of no frame, set bad snapshots aside."""
     wrong: list[str] = []  # snapshots that contradict the journal
-    bits: dict[str, list[WrongBit]] = {}
+    mends: dict[str, Mend] = {}
     while True:
         replaced = [
-            Replacement(_inner(paths, path), functools.partial(_put_back, disk, tuple(many)))
-            for path, many in bits.items()
+            Replacement(_inner(paths, path), functools.partial(_mended, disk, path, mend))
+            for path, mend in mends.items()
         ]
         over = _over(disk, paths, replaced, [])  # in which FORMAT may be whole again
         snapshots = read_snapshots(over, paths.root)
         aside = [one.path for one in snapshots if isinstance(one, DamagedSnapshot)] + wrong
         amendment = _amendment(disk, paths, replaced, aside)
-        told = _told_mending([one for many in bits.values() for one in many], len(aside))
+        told = _told_mending(mends, len(aside))
         plan = _tried(disk, paths, told, amendment, Losses())._replace(is_mending=True)
         error = plan.error
-        if error is None or sum(map(len, bits.values())) == BITS_MAX:
+        if error is None or sum(len(mend.bits) for mend in mends.values()) == BITS_MAX:
             return plan
+        mend = mends.get(error.file, Mend())
         if error.file.endswith(".snap") and error.file not in wrong:
             wrong.append(error.file)
         elif (found := find_wrong_bit(over, paths, error)) is not None:
-            bits.setdefault(found.path, []).append(found)
+            mends[error.file] = mend._replace(bits=(*mend.bits, found))
+        elif (end := _clutter(over, paths, error)) is not None and mend.length is None:
+            mends[error.file] = mend._replace(length=end)
         else:
             return plan
 
 
-def _put_back(disk: Disk, bits: tuple[WrongBit, ...]) -> bytes:
-    data = read_file(disk, bits[0].path)
-    for one in bits:
+class Mend(NamedTuple):
+    """What is done to a file: bits are put back, and it is cut to a length behind which is no frame."""
+
+    bits: tuple[WrongBit, ...] = ()
+    length: int | None = None
+
+
+def _clutter(disk: Disk, paths: Paths, error: JournalCorrupt) -> int | None:
+    try:
+        return cluttered_end(disk, read_chain(disk, paths), error.file)
+    except JournalError:
+        return None
+
+
+def _mended(disk: Disk, path: str, mend: Mend) -> bytes:
+    data = read_file(disk, path)
+    for one in mend.bits:
         data = one.put_back(data)
-    return data
+    return data[: mend.length]
 
 
-def _told_mending(bits: list[WrongBit], snapshots: int) -> str:
+def _told_mending(mends: dict[str, Mend], snapshots: int) -> str:
+    bits = [one for mend in mends.values() for one in mend.bits]
     told = [f"bit {one.bit} of byte {one.offset} of {one.path} is put back" for one in bits]
+    ends = [(path, mend.length) for path, mend in mends.items() if mend.length is not None]
+    told += [f"what stands behind byte {end} of {path} is cleared" for path, end in ends]
     return (
         ", ".join([*told, *(["snapshots are set aside"] if snapshots else [])])
         or "nothing is mended"
