@@ -24,10 +24,11 @@ from sagakeep.demo import demo_services
 from sagakeep.diagnosis import diagnose
 from sagakeep.errors import JournalCorrupt, JournalError, SagaNotFound
 from sagakeep.events import ActorRestarted, Record, SagaCompleted
-from sagakeep.mending import find_wrong_bit
+from sagakeep.mend import plan_mending
 from sagakeep.orchestrator import open_orchestrator
 from sagakeep.overlay import OverlayDisk
-from sagakeep.repair import NoBoundary, carry_out, plan_mending, plan_quarantine, plan_truncation
+from sagakeep.repair import NoBoundary, plan_quarantine, plan_truncation
+from sagakeep.repair_plan import carry_out
 from sagakeep.runtime import frame
 from sagakeep.runtime.amendment import finish_amendment
 from sagakeep.runtime.disk import LocalDisk
@@ -37,6 +38,7 @@ from sagakeep.runtime.snapshot_file import read_newest_snapshot, write_snapshot
 from sagakeep.salvage import read_chain
 from sagakeep.simulation.disk import MemoryDisk
 from sagakeep.validation import parse_definition
+from sagakeep.wrong_bit import find_wrong_bit
 
 PATHS = Paths(DATA)
 SAMPLE = make_sample()
@@ -734,7 +736,7 @@ def test_bits_are_put_back_though_other_damage_is_left():
 
 
 def test_too_many_wrong_bits_are_not_put_back(monkeypatch):
-    monkeypatch.setattr("sagakeep.repair.BITS_MAX", 2)
+    monkeypatch.setattr("sagakeep.mend.BITS_MAX", 2)
     disk = SAMPLE.disk.copy()
     for path in ANATOMY.segments[:4]:
         data = bytearray(disk.get(path))
