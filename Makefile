@@ -10,7 +10,7 @@ space := $(empty) $(empty)
 COVERED_WHOLE := $(subst $(space),$(comma),$(addprefix sagakeep/,machine.py transitions.py changes.py \
 	course.py runtime/frame.py runtime/segment.py runtime/journal_*.py))
 
-.PHONY: run test check lint types cover bench soak soak-tools clean setup
+.PHONY: run test check lint types cover fuzz bench soak soak-tools clean setup
 
 run: setup
 	$(BIN)/python -m sagakeep serve --demo
@@ -25,7 +25,7 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-check: lint types cover
+check: lint types cover fuzz
 
 # Branch coverage: 95 % of all, and 100 % of what decides and what is durable.
 cover: setup
@@ -33,6 +33,11 @@ cover: setup
 		--cov-report=term-missing:skip-covered --cov-fail-under=95"
 	@$(BIN)/python -m coverage report --include='$(COVERED_WHOLE)' --fail-under=100 >$(VENV)/covered.txt 2>&1 \
 		|| { cat $(VENV)/covered.txt; exit 1; }
+
+# Rubbish for the HTTP edge, over sockets and by its own OpenAPI document: more than 10,000 requests of a real server.
+fuzz: setup
+	PYTHONPATH=tests $(BIN)/python -m fuzz raw --requests 10000 --seed 20261127 --json
+	PYTHONPATH=tests $(BIN)/python -m fuzz contract --requests 1500 --seed 20261127 --json
 
 bench: setup
 	$(BIN)/python -m bench engine --json
@@ -45,8 +50,8 @@ soak: setup soak-tools
 
 # Debian's strace and libfaketime, for the campaigns that need them; without them those are passed over.
 soak-tools:
-	@command -v strace >/dev/null || apt-get install --yes --quiet strace || true
-	@ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || apt-get install --yes --quiet libfaketime || true
+	@command -v strace >/dev/null && ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 \
+		|| { apt-get update --quiet=2 && apt-get install --yes --quiet=2 strace libfaketime; } >/dev/null 2>&1 || true
 
 setup: $(VENV)/.stamp
 

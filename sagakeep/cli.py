@@ -6,20 +6,15 @@ bounds of the configuration are set before the modules that are bounded by them 
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
 from sagakeep.complaint import Complaint, complaint_of
+from sagakeep.definition_commands import check, prove
 from sagakeep.errors import BrokenFile, ConfigurationError, SagakeepError
-
-if TYPE_CHECKING:
-    from sagakeep.definition_file import DefinitionFile
 
 _DIRECTORY: Final = click.Path(file_okay=False, exists=True)
 _CONFIG: Final = click.option(
@@ -223,77 +218,6 @@ def events(directory: str, saga: str) -> None:
 
 
 @main.command()
-@click.argument("file", type=click.File("rb"))
-@_JSON
-def check(file: IO[bytes], as_json: bool) -> None:
-    """Say what a careful reviewer would about the saga definition in FILE; - is the standard input.
-
-    Exit code 0: nothing to say; 1: findings; 2: the file is broken. docs/findings.md explains every code.
-    """
-    from sagakeep.finding_listing import list_findings
-
-    if list_findings(_definition_in(file, as_json), as_json=as_json):
-        raise click.exceptions.Exit(1)
-
-
-@main.command()
-@click.argument("file", type=click.File("rb"))
-@click.option(
-    "--services",
-    type=click.File("rb"),
-    help="What the services promise, in TOML or JSON.  [default: what each should]",
-)
-@click.option("--expect", default="", metavar="END,...", help="Ends that some world must reach.")
-@click.option("--never", default="", metavar="END,...", help="Ends that no world may have.")
-@click.option("--all", "everything", is_flag=True, help="Play every world, however long it takes.")
-@click.option(
-    "--replay", default="", metavar="WORLD", help="Play one world again, or one in a file."
-)
-@_JSON
-def prove(
-    file: IO[bytes],
-    services: IO[bytes] | None,
-    expect: str,
-    never: str,
-    everything: bool,
-    replay: str,
-    as_json: bool,
-) -> None:
-    """Play the saga definition in FILE in a thousand worlds in which everything fails.
-
-    The engine is the real one; services, disk and time are simulated. Exit code 0: every world holds; 1: some do
-    not; 2: a file is broken. docs/prove.md says what is proved and what is not.
-    """
-    from sagakeep.proof_command import ProofCommand
-
-    definition = _definition_in(file, as_json)
-    with _telling_faults(as_json):
-        command = ProofCommand(definition, services, expect, never)
-    holds = command.replay(replay, as_json) if replay else command.prove(everything, as_json)
-    if not holds:
-        raise click.exceptions.Exit(1)
-
-
-def _definition_in(file: IO[bytes], as_json: bool) -> DefinitionFile:
-    from sagakeep.definition_file import DefinitionFile
-    from sagakeep.limits import BODY_BYTES_MAX
-
-    with _telling_faults(as_json):
-        return DefinitionFile(getattr(file, "name", "<stdin>"), file.read(BODY_BYTES_MAX + 1))
-
-
-@contextmanager
-def _telling_faults(as_json: bool) -> Iterator[None]:
-    """Tell programs what is wrong with a file, before people are."""
-    try:
-        yield
-    except BrokenFile as error:
-        if as_json:
-            click.echo(json.dumps({"errors": [fault._asdict() for fault in error.faults]}))
-        raise
-
-
-@main.command()
 @click.argument("url")
 @click.option("--action", required=True, help="Name of the action: it is called at URL/NAME.")
 @click.option("--compensation", default="", help="Name of its undo, if it has one.")
@@ -382,3 +306,7 @@ def config_show(path: str | None) -> None:
 
     for name, value, origin in rows_of(read_settings(path, os.environ, {})):
         click.echo(f"{f'{name} = {value}':60} # {origin}")
+
+
+main.add_command(check)
+main.add_command(prove)

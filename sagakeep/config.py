@@ -7,6 +7,7 @@ fields here in camelCase. `sagakeep.settings` reads it from a file, the environm
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -102,6 +103,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     batch_bytes_max: int = limits.BATCH_BYTES_MAX
     bodies_bytes_max: int = limits.BODIES_BYTES_MAX
     batch_sagas_max: int = limits.BATCH_SAGAS_MAX
+    json_depth_max: int = limits.JSON_DEPTH_MAX
     reply_bytes_max: int = limits.REPLY_BYTES_MAX
     payload_bytes_max: int = limits.PAYLOAD_BYTES_MAX
     service_queue_max: int = limits.SERVICE_QUEUE_MAX
@@ -141,6 +143,16 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"g
     log: LogConfig = LogConfig()
 
 
+_DEFAULTS: Final = {  # of a definition, and what bounds each: a lower bound lowers the default
+    "TIMEOUT_S": "TIMEOUT_S_MAX",
+    "SAGA_TIMEOUT_S": "TIMEOUT_S_MAX",
+    "RETRY_INITIAL_S": "TIMEOUT_S_MAX",
+    "RETRY_INTERVAL_S_MAX": "TIMEOUT_S_MAX",
+    "RETRIES": "RETRIES_MAX",
+    "COMPENSATION_RETRIES": "RETRIES_MAX",
+}
+
+
 def use_limits(bounds: Limits) -> None:
     """Make these the bounds of the process.
 
@@ -149,3 +161,5 @@ def use_limits(bounds: Limits) -> None:
     """
     for name in bounds.__struct_fields__:
         setattr(limits, name.upper(), getattr(bounds, name))
+    for default, bound in _DEFAULTS.items():
+        setattr(limits, default, min(getattr(limits, default), getattr(limits, bound)))

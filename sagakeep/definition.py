@@ -46,7 +46,10 @@ Json = Annotated[
 ]
 Dependencies = Annotated[
     tuple[str, ...],
-    Meta(description="Ids of steps. Absent: the step before it in the list; []: starts at once."),
+    Meta(
+        description="Ids of steps. Absent: the step before it in the list; []: starts at once.",
+        extra_json_schema={"uniqueItems": True},
+    ),
 ]
 Pointer = Annotated[str, Meta(extra_json_schema={"pattern": "^(/([^~/]|~[01])*)*$"})]
 Pointers = Annotated[

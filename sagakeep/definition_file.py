@@ -7,7 +7,7 @@ from sagakeep.definition import SagaDefinition
 from sagakeep.errors import BrokenFile, InvalidDefinition, MalformedJson, PlacedFault
 from sagakeep.json_place import Places
 from sagakeep.json_text import parse_json
-from sagakeep.validation import parse_definition
+from sagakeep.validation import definition_of
 
 
 class DefinitionFile:
@@ -21,7 +21,7 @@ class DefinitionFile:
             raise BrokenFile(name, [PlacedFault("", detail, 0, 0)])
         try:
             document = parse_json(body)
-            self.definition: SagaDefinition = parse_definition(document, None)
+            self.definition: SagaDefinition = definition_of(document, None)
         except MalformedJson as error:
             raise BrokenFile(name, [_placed(error, body)]) from None
         except InvalidDefinition as error:

@@ -27,7 +27,7 @@ import msgspec
 
 from sagakeep import limits
 from sagakeep.errors import Fault, InvalidDefinition, MalformedJson
-from sagakeep.faults import FOUND_CHARS_MAX
+from sagakeep.faults import FOUND_CHARS_MAX, found
 from sagakeep.json_value import INTEGER_MAX, TOO_DEEP, faults_in, measure
 
 INTEGER_CHARS_MAX: Final = 20  # of an integer within 64 bits, and of its sign
@@ -63,15 +63,18 @@ def parse_batch(body: bytes, ndjson: bool) -> list[object]:
     """Read the documents of a batch, in order.
 
     An entry that cannot be read is in the list as the MalformedJson or InvalidDefinition that tells
-    why. Raises MalformedJson when the array as a whole is malformed, InvalidDefinition when there
-    are more than BATCH_SAGAS_MAX entries.
+    why. Raises MalformedJson when the array as a whole is malformed, InvalidDefinition when it is
+    none or there are more than BATCH_SAGAS_MAX entries.
     """
     texts = split_lines(body) if ndjson else split_array(body)
     return [parse_entry(text) for text in texts]
 
 
 def parse_entry(text: bytes) -> object:
-    """Read one document, or return the error that `parse_json` would raise."""
+    """Read one document of a batch, or return the error that `parse_json` would raise, or its size."""
+    if len(text) > limits.BODY_BYTES_MAX:
+        detail = f"has {len(text)} bytes; a saga has at most {limits.BODY_BYTES_MAX}"
+        return InvalidDefinition([Fault("", detail)])
     try:
         return parse_json(text)
     except (MalformedJson, InvalidDefinition) as error:
@@ -93,7 +96,8 @@ def split_array(body: bytes) -> list[bytes]:
     entries: list[bytes] = []
     at = _skip(text, 0)
     if text[at : at + 1] != "[":
-        raise _malformed("a batch is an array", text, at)
+        what = found(parse_json(body))
+        raise InvalidDefinition([Fault("", f"is {what}; expected an array of sagas")])
     at = _skip(text, at + 1)
     while text[at : at + 1] != "]" or entries:
         end = _end_of_value(text, at)
@@ -159,8 +163,8 @@ def _end_of_value(text: str, at: int) -> int:
 
 def _skip(text: str, at: int) -> int:
     """Return the index of the first character from `at` on that is no whitespace."""
-    found = _WHITESPACE.match(text, at)
-    return found.end() if found else at
+    space = _WHITESPACE.match(text, at)
+    return space.end() if space else at
 
 
 def _bounded(entries: list[bytes]) -> list[bytes]:

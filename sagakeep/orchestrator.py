@@ -8,6 +8,7 @@ async with open_orchestrator("./data", {"payment": Payment()}) as sagas:
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple, cast
@@ -320,7 +321,7 @@ async def _saga_or_error(reply: Reply | SagakeepError) -> SagaState | SagakeepEr
 
 @asynccontextmanager
 async def open_orchestrator(
-    directory: str, services: Mapping[str, object], ports: Ports | None = None
+    directory: str | os.PathLike[str], services: Mapping[str, object], ports: Ports | None = None
 ) -> AsyncIterator[Orchestrator]:
     """Open a directory, recover what is in it, and run it until the block is left.
 
@@ -334,10 +335,11 @@ async def open_orchestrator(
 
 @asynccontextmanager
 async def opening_orchestrator(
-    directory: str, services: Mapping[str, object], ports: Ports | None = None
+    directory: str | os.PathLike[str], services: Mapping[str, object], ports: Ports | None = None
 ) -> AsyncIterator[Orchestrator]:
     """As `open_orchestrator`, but the block is entered while recovery still runs."""
     ports = ports or Ports()
+    directory = os.fspath(directory)
     opened = await ports.run_blocking(_open_journal, directory, ports)
     _log_report(opened.report)
     engine = Engine(opened, directory, services, ports)

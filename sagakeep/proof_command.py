@@ -68,14 +68,22 @@ class ProofCommand:
             return Promises()
         known = frozenset([step.service for step in self._definition.steps])
         body = services.read(limits.BODY_BYTES_MAX)
-        return read_promises(getattr(services, "name", "<stdin>"), body, known)
+        return read_promises(_name_of(services), body, known)
 
     def _command(self) -> str:
         """What replays a world, up to its scenario."""
-        words = ["sagakeep", "prove", self._file.name]
+        words = ["sagakeep", "prove", _argument(self._file.name)]
         if self._services is not None:
-            words += ["--services", self._services.name]
+            words += ["--services", _argument(_name_of(self._services))]
         return f"{shlex.join(words)} --replay"
+
+
+def _name_of(file: IO[bytes]) -> str:
+    return str(getattr(file, "name", "<stdin>"))
+
+
+def _argument(name: str) -> str:
+    return "-" if name == "<stdin>" else name
 
 
 def _ends(text: str, option: str) -> tuple[SagaStatus, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import traceback
@@ -18,17 +19,19 @@ from sagakeep.service import AttemptResult, Call, Outcome, ServiceRefused, Servi
 _log: Final = logging.getLogger(__name__)
 
 _NOTHING: Final = AttemptResult(Outcome.DONE)
+_ENDS: Final = (SystemExit, asyncio.CancelledError)  # meant for a program, or a loop, of its own
 
 
 class PythonCaller:
     """A service whose actions are the public methods of an object.
 
     A coroutine method runs on the loop and must not block it; a plain method runs in a thread, at
-    most `threads_max` at a time. A cancelled attempt ends a coroutine at its next checkpoint; a
-    thread cannot be ended: it is waited for, so that no two attempts of a call overlap.
+    most `threads_max` at a time. A cancelled attempt ends a coroutine at its next checkpoint. A
+    thread cannot be ended: it is left to itself, keeps its place, and nobody hears what it says; the
+    next attempt of its call may overlap with it.
     """
 
-    late_reply_s = 0.0  # a cancelled coroutine gives no answer
+    late_reply_s = 0.0  # a cancelled attempt gives no answer
 
     def __init__(self, service: object, *, threads_max: int = limits.SERVICE_CONCURRENCY) -> None:
         self._service = service
@@ -49,9 +52,9 @@ class PythonCaller:
         except ReplyBroken as error:
             return AttemptResult(Outcome.UNKNOWN, error=_text(error, call))
         except Exception as error:  # the service's bug is an outcome
-            _log_bug(error, call)
-            text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            return AttemptResult(Outcome.UNKNOWN, error=error_text(text, _secrets(call)))
+            return _bug(error, call)
+        except _ENDS as error:
+            return _bug(error, call)
 
     async def aclose(self) -> None:
         """Close the service, if it has an `aclose`."""
@@ -71,7 +74,9 @@ class PythonCaller:
 
     def _in_thread(self, method: Callable[[Call], object]) -> Callable[[Call], Awaitable[object]]:
         async def run(call: Call) -> object:
-            return await trio.to_thread.run_sync(method, call, limiter=self._threads)
+            return await trio.to_thread.run_sync(
+                method, call, limiter=self._threads, abandon_on_cancel=True
+            )
 
         return run
 
@@ -81,10 +86,16 @@ def _is_async(method: Callable[..., object]) -> bool:
     return inspect.iscoroutinefunction(method) or inspect.iscoroutinefunction(called)
 
 
-def _log_bug(error: Exception, call: Call) -> None:
+def _bug(error: BaseException, call: Call) -> AttemptResult:
+    _log_bug(error, call)
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return AttemptResult(Outcome.UNKNOWN, error=error_text(text, _secrets(call)))
+
+
+def _log_bug(error: BaseException, call: Call) -> None:
     """Log where it was raised, and its words unless they may repeat what is sensitive."""
     if not call.sensitive:
-        _log.exception("service %s: %s", call.service, call.action)
+        _log.error("service %s: %s", call.service, call.action, exc_info=error)
         return
     trace = "".join(traceback.format_tb(error.__traceback__))
     what = f"{type(error).__name__}, whose words may be sensitive"

@@ -31,6 +31,7 @@ _HEADER_VALUE: Final = re.compile(r"[\x20-\x7e\t]{0,8192}")
 _CEILINGS: Final[dict[str, float]] = {
     "batch_bytes_max": limits.FRAME_BYTES_MAX,
     "body_bytes_max": limits.FRAME_BYTES_MAX,
+    "json_depth_max": 120,  # msgpack nests to 512: sagakeep.codec
     "payload_bytes_max": limits.FRAME_BYTES_MAX,
     "reply_bytes_max": limits.FRAME_BYTES_MAX,
     "segment_bytes": 1 << 40,

@@ -18,6 +18,7 @@ from sagakeep import limits
 from sagakeep.conversion import read_struct
 from sagakeep.definition import InDoubt, RetryPolicy, SagaDefinition, Step, StepKind
 from sagakeep.faults import Faults, found
+from sagakeep.json_value import faults_in
 from sagakeep.order import check_order
 from sagakeep.pointer import child, tokens_of
 
@@ -26,11 +27,18 @@ _DEFAULT_RETRY: Final = RetryPolicy()
 
 
 def parse_definition(document: object, services: Collection[str] | None) -> SagaDefinition:
-    """Return the definition that a JSON document is, with every `dependsOn` made explicit.
+    """Return the definition that a document of plain JSON values is, with every `dependsOn` made explicit.
 
-    `services` are the names of those configured; None does not check them. The values must be those
-    of `sagakeep.json_text` (or pass `json_value.faults_in`). Raises InvalidDefinition with all faults.
+    `services` are the names of those configured; None does not check them. Raises InvalidDefinition
+    with all faults; values in payloads that no JSON has (a NaN, an object of a class) are told after them.
     """
+    definition = definition_of(document, services)
+    faults_in(document).raise_any()
+    return definition
+
+
+def definition_of(document: object, services: Collection[str] | None) -> SagaDefinition:
+    """Do as `parse_definition` for a document that was JSON text: `sagakeep.json_text` checked its values."""
     faults = Faults()
     definition = _converted(document, faults)
     steps = _with_dependencies(document, definition.steps)

@@ -31,7 +31,7 @@ from sagakeep.standing import (
     next_attempt_at_utc_s,
     waiting_for,
 )
-from sagakeep.state import HELD, MOVING, SagaState, SagaStatus, StepState, StepStatus
+from sagakeep.state import HELD, SagaState, SagaStatus, StepState, StepStatus
 
 _EPOCH: Final = datetime(1970, 1, 1)  # UTC, as all times are
 
@@ -238,14 +238,14 @@ def stats_view(
     counts = {status: by_status.get(status, 0) for status in SagaStatus}
     completed = counts[SagaStatus.COMPLETED]
     compensated = counts[SagaStatus.COMPENSATED]
-    failed = compensated + sum(counts[status] for status in HELD)
+    finished = completed + compensated
     return {
         "totalSagas": sum(counts.values()),
-        "runningSagas": sum(counts[status] for status in MOVING),
+        "runningSagas": sum(counts.values()) - finished,
         "completedSagas": completed,
-        "failedSagas": failed,
+        "failedSagas": compensated + sum(counts[status] for status in HELD),
         "compensatedSagas": compensated,
-        "successRate": completed / (completed + failed) if completed + failed else 1.0,
+        "successRate": completed / finished if finished else 1.0,
         "averageDuration": completed_seconds / completed_count if completed_count else 0.0,
         "byStatus": counts,
     }

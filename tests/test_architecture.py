@@ -39,7 +39,7 @@ LAYERS = {
     "grade": "grade.*",
     "simulation": "simulation.*",
     "proof": "proof.* proof_command proof_listing",
-    "top": "sagakeep __main__ cli complaint process serve services",
+    "top": "sagakeep __main__ cli definition_commands complaint process serve services",
 }
 
 # What else each layer may import, beside itself.
@@ -81,6 +81,7 @@ RESERVED = {
         "participant.store",
     },
     "click": {
+        "definition_commands",
         *("cli", "event_listing", "finding_listing", "verify_listing", "repair_listing"),
         *("proof_command", "proof_listing"),
     },

@@ -20,7 +20,7 @@ from sagakeep.runtime import segment
 from sagakeep.runtime.journal_files import JournalFiles
 from sagakeep.simulation.disk import Inode, MemoryDisk
 
-SEEDS = int(os.environ.get("SIMULATION_SEEDS", "150"))
+SEEDS = int(os.environ.get("SIMULATION_SEEDS", "200"))
 CAUGHT_WITHIN = 60
 
 

@@ -112,7 +112,8 @@ def test_a_deleted_saga_is_counted_no_more() -> None:
     counters = Counters()
     counters.note(note(None, state(SagaStatus.COMPLETED, seconds=5)))
     counters.note(note(SagaStatus.COMPLETED, state(SagaStatus.COMPLETED, seconds=5, deleted=True)))
-    assert counters.statistics() == Counters().statistics()
+    assert counters.statistics().by_status == Counters().statistics().by_status
+    assert (counters.completed_count, counters.completed_seconds) == (0, 0.0)
 
 
 def test_counters_go_on_from_where_a_snapshot_left_them() -> None:
@@ -121,6 +122,16 @@ def test_counters_go_on_from_where_a_snapshot_left_them() -> None:
     assert made.total == 3
     assert set(made.by_status) == set(SagaStatus)
     assert (made.completed_count, made.completed_seconds) == (2, 12.5)
+
+
+def test_counters_know_when_the_last_record_was_decided(committed: Committed) -> None:
+    """Also when the record did not change the saga's status."""
+    committed.note(note(None, BORN), Position(1, 2))
+    later = msgspec.structs.replace(BORN, updated_at_utc_s=BORN.updated_at_utc_s + 7)
+    committed.note(note(BORN.status, later), Position(3, 4))
+    latest = committed.counters.statistics()
+    assert latest.latest_utc_s == later.updated_at_utc_s
+    assert Counters(latest).latest_utc_s == later.updated_at_utc_s
 
 
 def test_statistics_are_a_value_that_later_notes_do_not_change() -> None:

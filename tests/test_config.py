@@ -43,6 +43,15 @@ def test_each_limit_has_the_default_of_the_module_of_limits():
         assert field.default == getattr(limits, field.name.upper()), field.name
 
 
+def test_every_bound_of_a_definition_can_be_configured():
+    """All of section 2's that are numbers; a name's pattern is part of the contract."""
+    bounds = {field.encode_name for field in msgspec.structs.fields(Limits)}
+    assert bounds >= {
+        *("stepsMax", "timeoutSMax", "retriesMax", "bodyBytesMax", "batchBytesMax"),
+        *("batchSagasMax", "jsonDepthMax", "tagsMax", "tagCharsMax"),
+    }
+
+
 def test_the_example_of_the_specification_is_read(tmp_path):
     config = read(
         tmp_path,
@@ -311,6 +320,10 @@ def test_what_is_wrong_with_a_file_is_told(tmp_path, text, fault):
 def test_a_limit_may_be_at_its_ceiling(tmp_path):
     config = read(tmp_path, "[limits]\nbodyBytesMax = 268435456\nrestartsMax = 1")
     assert config.limits.body_bytes_max == limits.FRAME_BYTES_MAX
+    assert read(tmp_path, "[limits]\njsonDepthMax = 120").limits.json_depth_max == 120
+    assert faults_of(tmp_path, "[limits]\njsonDepthMax = 121") == [
+        "limits.jsonDepthMax (FILE): is the number 121; expected 1 to 120"
+    ]
 
 
 def test_keys_are_valid_and_tell_people_apart(tmp_path):

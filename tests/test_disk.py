@@ -313,6 +313,17 @@ def test_after_a_failed_sync_what_is_read_is_never_written() -> None:
     assert disk.cut_power().get("d/x") == b"m" * 2048
 
 
+@pytest.mark.parametrize("anew", [False, True], ids=["in place", "cut to nothing first"])
+def test_after_a_failed_sync_the_same_bytes_are_written_when_they_come_again(anew: bool) -> None:
+    disk, inode = written(Random(0))
+    inode.fail_sync(Random(1))
+    wanted = disk.get("d/x")
+    file = disk.open("d/x", create=anew)
+    file.pwrite(wanted, 0)
+    file.fsync()
+    assert disk.cut_power().get("d/x") == wanted
+
+
 def test_a_sync_in_part_leaves_the_rest_to_the_next_one() -> None:
     disk, inode = written(Random(0))
     inode.sync_in_part(Random(1))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 
 import pytest
 from pages import ROOT, blocks
 
+from sagakeep.errors import InvalidDefinition
 from sagakeep.finding import Code, Severity, severity_of
 from sagakeep.findings import findings_in
 from sagakeep.validation import parse_definition
+from sagakeep.worst_case import worst_case_of
 
 PAGE = (ROOT / "docs" / "findings.md").read_text()
 
@@ -52,7 +55,6 @@ def from_(expression):
         ([LOOK, step("b")], {}),
         ([step("a"), PIVOT, AFTER], {}),
         ([PIVOT], {}),
-        ([bare("p", kind="pivot")], {}),  # in doubt with nothing to undo: nothing goes wrong
         ([step("a"), bare("p", kind="pivot", compensation="undo"), AFTER], {}),
         ([step("a"), bare("p", kind="pivot", inDoubt="probe", probe="ask")], {}),
         ([step("a", dependsOn=[]), step("b", dependsOn=[])], {"timeout": 30}),
@@ -149,6 +151,7 @@ def test_an_undo_that_needs_what_is_unknown(expression):
 
 def test_a_pivot_in_doubt_that_is_taken_for_not_done():
     assert told(step("a"), bare("p", kind="pivot")) == [("pivot-in-doubt", "/steps/1")]
+    assert told(bare("p", kind="pivot")) == [("pivot-in-doubt", "/steps/0")]
 
 
 def test_a_probe_that_does_something():
@@ -299,3 +302,62 @@ def test_the_guides_example_has_no_findings():
     guide = (ROOT / "docs" / "guide.md").read_text()
     example = json.loads(blocks(guide, "json")[0].text)
     assert findings_in(parse_definition(example, None)) == []
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_any_valid_definition_can_be_reviewed(seed):
+    chance = random.Random(seed)
+    definition = _any_definition(chance)
+    if definition is None:
+        return
+    places = {"", "/timeout", "/maxRetries", "/onFailure"}
+    for one in findings_in(definition):
+        assert one.pointer in places or re.match(r"/steps/\d+(/|$)", one.pointer)
+        assert '"' + "None" not in one.message
+    worst = worst_case_of(definition)
+    assert worst.forward_s > 0
+    assert worst.backward_s >= 0
+
+
+def _any_definition(chance):
+    """A definition of a few steps with anything in them, None when that is no valid one."""
+    steps = [_any_step(chance, at) for at in range(chance.randint(1, 5))]
+    document = {
+        "name": "n",
+        "steps": steps,
+        "timeout": chance.choice([1, 60, 300, 86_400]),
+        "maxRetries": chance.choice([0, 3]),
+        "onFailure": chance.choice(["compensate", "hold"]),
+        "tags": {"k": "v"},
+    }
+    try:
+        return parse_definition(document, None)
+    except InvalidDefinition:
+        return None
+
+
+def _any_step(chance, at):
+    path = chance.choice(["saga.id", "saga.x", "saga.tags.k", f"steps.s{at}.result.id", "steps.s0"])
+    return {
+        "id": f"s{at}",
+        "service": "s",
+        "action": chance.choice("xyz"),
+        "compensation": chance.choice(["", "x", "y"]),
+        "kind": chance.choice(["compensatable"] * 3 + ["pivot", "retriable", "readOnly"]),
+        "inDoubt": chance.choice(["undo", "probe", "hold"]),
+        "probe": chance.choice(["", "x", "p"]),
+        "maxRetries": chance.choice([0, 1, 100]),
+        "compensationMaxRetries": chance.choice([0, 10]),
+        "retry": {
+            "maxElapsed": chance.choice([None, 1, 600]),
+            "maxInterval": chance.choice([0.5, 9]),
+        },
+        "sensitive": chance.sample(["", "/id", "/a/b"], chance.randint(0, 2)),
+        "dependsOn": [f"s{one}" for one in range(at) if chance.random() < 0.5],
+        chance.choice(["payload", "compensationPayload"]): {"x": {"$from": path}},
+    }
+
+
+def test_the_random_definitions_are_often_valid():
+    valid = [seed for seed in range(200) if _any_definition(random.Random(seed)) is not None]
+    assert len(valid) > 20

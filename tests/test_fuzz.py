@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import trio
-
 from fuzz.attacks import ATTACKS
 from fuzz.contract import fuzz_contract
 from fuzz.raw import STATUSES, check_said, fuzz_raw

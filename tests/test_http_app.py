@@ -242,8 +242,10 @@ async def test_a_batch_beyond_its_limit_is_refused(api: AsgiClient) -> None:
     await refused(api, 422, "POST", "/api/sagas/batch", body, headers=headers)
 
 
-async def test_a_batch_that_is_no_array_is_malformed(api: AsgiClient) -> None:
-    await refused(api, 400, "POST", "/api/sagas/batch", json={})
+async def test_a_batch_is_an_array_of_json_in_json(api: AsgiClient) -> None:
+    await refused(api, 422, "POST", "/api/sagas/batch", json={})
+    headers = {"Content-Type": "application/json"}
+    await refused(api, 400, "POST", "/api/sagas/batch", b"[", headers=headers)
     await refused(api, 415, "POST", "/api/sagas/batch", b"[]")
 
 
@@ -253,6 +255,17 @@ async def test_a_key_on_a_batch_is_refused_since_it_would_not_protect(api: AsgiC
 
 
 # Read
+
+
+async def test_a_page_without_a_limit_is_no_longer_than_any(
+    api: AsgiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "PAGE_MAX", 2)  # as `limits.pageMax` does
+    for count in range(3):
+        await posted(api, saga(id=f"s-{count}"))
+    page = (await api.request("GET", "/api/sagas")).json
+    assert [one["id"] for one in page["sagas"]] == ["s-2", "s-1"]
+    await refused(api, 422, "GET", "/api/sagas?limit=3")
 
 
 async def test_a_saga_is_found_by_its_id(api: AsgiClient) -> None:
@@ -700,3 +713,10 @@ async def test_each_saga_of_a_batch_has_its_own_findings(api: AsgiClient) -> Non
     assert first["findings"] == []
     assert [one["code"] for one in second["findings"]] == ["no-way-out"]
     assert "findings" not in third
+
+
+async def test_a_large_saga_is_reviewed_too(api: AsgiClient) -> None:
+    steps = [step(f"s{at}", "do") for at in range(40)]
+    body = {"name": "large", "steps": steps, "maxRetries": 0, "timeout": 86_400}
+    reply = await api.request("POST", "/api/sagas", json=body, headers={"Prefer": "findings"})
+    assert [one["code"] for one in reply.json["findings"]] == ["no-way-out"]

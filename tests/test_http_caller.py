@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -89,7 +90,21 @@ async def test_a_request_carries_the_payload_and_what_identifies_the_call():
         "saga-attempt": "2",
         "saga-phase": "action",
     }
-    assert "traceparent" not in headers
+
+
+async def traceparent_of(**more: object) -> str:
+    _, headers, _ = await request_of(msgspec.structs.replace(CALL, **more))
+    return headers["traceparent"]
+
+
+async def test_a_saga_without_a_trace_makes_one_in_which_each_attempt_has_its_place():
+    first = await traceparent_of()
+    assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01", first)
+    assert await traceparent_of() == first  # also after a restart
+    again, undo = await traceparent_of(attempt=3), await traceparent_of(idempotency_key="s-1/pay/x")
+    assert len({first, again, undo}) == 3
+    assert {one[:35] for one in (again, undo)} == {first[:35]}
+    assert (await traceparent_of(saga_id="s-2"))[:35] != first[:35]
 
 
 async def test_a_compensation_says_what_is_known_of_the_action():
@@ -558,3 +573,27 @@ def test_a_url_that_is_not_one_of_a_service_is_refused(url: str):
 def test_a_configured_header_that_breaks_the_protocol_is_refused(headers: dict[str, str]):
     with pytest.raises(ConfigurationError):
         HttpCaller("http://host", connections_max=1, headers=headers)
+
+
+async def test_an_error_repeats_no_sensitive_value_and_no_credential():
+    call = msgspec.structs.replace(
+        CALL, payload={"card": "4929-1111", "amount": 5}, sensitive=("/card",)
+    )
+    secret = "token-of-ours"
+
+    async def script(visit: Visit) -> None:
+        _, headers, body = await visit.request()
+        said = body + headers["authorization"].encode()
+        await visit.reply(500, b"x" * 195 + said)  # so that a secret would be cut
+
+    result = await attempt_at(script, call, headers={"Authorization": f"Bearer {secret}"})
+    assert "492" not in result.error
+    assert "tok" not in result.error
+
+    async def explain(visit: Visit) -> None:
+        _, headers, body = await visit.request()
+        detail = f"no {body.decode()} with {headers['authorization'].split()[1]}"
+        await visit.reply(422, msgspec.json.encode({"detail": detail}))
+
+    result = await attempt_at(explain, call, headers={"Authorization": f"Bearer {secret}"})
+    assert result.error == 'HTTP 422: no {"card":"[redacted]","amount":5} with [redacted]'

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sagakeep.errors import JournalBroken, SagaNotFound
+from sagakeep.errors import JournalBroken, JournalCorrupt, SagaNotFound
 from sagakeep.http.edge import edge
 from sagakeep.http.problems import EXCEPTION_HANDLERS
 
@@ -38,6 +38,10 @@ async def broken(request: Request) -> Response:
     raise JournalBroken("/var/lib/secret: fsync failed")
 
 
+async def corrupt(request: Request) -> Response:
+    raise JournalCorrupt("/var/lib/secret", 7, "wrong")
+
+
 async def cached(request: Request) -> Response:
     return Response("x", headers={"Cache-Control": "max-age=60"})
 
@@ -50,6 +54,7 @@ def routes() -> Starlette:
             Route("/crash", crash),
             Route("/missing", missing),
             Route("/broken", broken),
+            Route("/corrupt", corrupt),
             Route("/cached", cached),
         ],
         exception_handlers=EXCEPTION_HANDLERS,
@@ -162,8 +167,14 @@ async def test_an_error_of_ours_is_told_by_the_table():
 
 
 async def test_an_error_that_is_for_operators_is_told_as_a_bug():
-    reply = await ask(request("/broken"))
+    reply = await ask(request("/corrupt"))
     assert document(reply)["status"] == 500
+    assert b"secret" not in reply.body
+
+
+async def test_an_error_that_ends_the_server_is_told_without_the_names_of_its_files():
+    reply = await ask(request("/broken"))
+    assert (document(reply)["status"], reply.headers["retry-after"]) == (503, "5")
     assert b"secret" not in reply.body
 
 

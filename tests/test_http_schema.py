@@ -97,6 +97,7 @@ def test_a_created_saga_links_to_all_that_can_be_done_with_it() -> None:
 def test_the_definition_is_published_with_its_bounds() -> None:
     schema = {"$ref": "#/components/schemas/SagaDefinition", **DOCUMENT}
     jsonschema.validate(saga(tags={"k": "v"}), schema)
+    jsonschema.validate(saga(step("a", sensitive=["/a~1b/0", ""]), id="statistics"), schema)
     for wrong in (
         saga(colour="red"),
         saga(step("a", timeout=0)),
@@ -107,6 +108,11 @@ def test_the_definition_is_published_with_its_bounds() -> None:
         saga(id=""),
         saga(id="stats"),
         {"name": "order", "steps": []},
+        saga(id=""),
+        saga(id="stats"),
+        saga(step("a", sensitive=["card"])),
+        saga(step("a", sensitive=["/card~2"])),
+        saga(step("a"), step("b", dependsOn=["a", "a"])),
     ):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(wrong, schema)

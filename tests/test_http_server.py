@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+from fuzz.attacks import ATTACKS
 from http_client import GET, Client, Reply, Server, open_server
 from starlette.types import Receive, Scope, Send
 
-from fuzz.attacks import ATTACKS
 from sagakeep import limits
 from sagakeep.bind import Bind
 from sagakeep.errors import ConfigurationError

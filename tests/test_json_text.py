@@ -163,7 +163,8 @@ def test_an_empty_array_is_an_empty_batch(body: bytes) -> None:
     ("body", "place"),
     [
         (b"", "column 1"),
-        (b"{}", "column 1"),
+        (b"{", "column 2"),
+        (b"x", "column 1"),
         (b"[", "column 2"),
         (b"[1", "column 3"),
         (b"[1,", "column 4"),
@@ -180,6 +181,26 @@ def test_an_empty_array_is_an_empty_batch(body: bytes) -> None:
 def test_a_malformed_array_is_refused_as_a_whole(body: bytes, place: str) -> None:
     with pytest.raises(MalformedJson, match=place):
         parse_batch(body, ndjson=False)
+
+
+@pytest.mark.parametrize(
+    "body", [b"{}", b"null", b' "x" ', b"1", b'{"name": "order", "steps": []}']
+)
+def test_json_that_is_no_array_is_no_batch_but_json(body: bytes) -> None:
+    with pytest.raises(InvalidDefinition, match="expected an array of sagas"):
+        parse_batch(body, ndjson=False)
+
+
+@pytest.mark.parametrize("ndjson", [False, True])
+def test_an_entry_of_a_batch_is_no_larger_than_a_saga_alone(ndjson: bool) -> None:
+    longest = b'"' + b"x" * (limits.BODY_BYTES_MAX - 2) + b'"'
+    longer = longest.replace(b"x", b"xx", 1)
+    body = b"\n".join([longest, longer, b"1"])
+    body = body if ndjson else b"[" + body.replace(b"\n", b",") + b"]"
+    good, bad, after = parse_batch(body, ndjson)
+    assert (good, after) == ("x" * (limits.BODY_BYTES_MAX - 2), 1)
+    assert isinstance(bad, InvalidDefinition)
+    assert str(bad).endswith("has 1048577 bytes; a saga has at most 1048576")
 
 
 def test_an_array_that_is_nested_without_end_is_refused() -> None:

@@ -23,8 +23,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ledger_service import Entry, gate_of, read_entries
+from blackbox.deeds import NOTHING, Deed, read_deeds
+from blackbox.http_service import gate_of
+from blackbox.processes import ServiceProcess
 from test_serve import DEADLINE_S, Server
+
+from sagakeep.state import MOVING
 
 SAGAS = 1_000
 KILLS_AT = (400, 1_300, 2_300)  # entries of the ledgers: of about 3,600 in all
@@ -32,28 +36,10 @@ SERVICES = ("stock", "bank")
 STEPS = (("reserve", "stock"), ("charge", "bank"), ("ship", "stock"))
 
 
-class LedgerService:
-    """`tests/ledger_service.py` as a process."""
-
-    def __init__(self, ledger: Path) -> None:
-        script = str(Path(__file__).with_name("ledger_service.py"))
-        ledger.touch()
-        self.ledger = ledger
-        self.process = subprocess.Popen(
-            [sys.executable, script, str(ledger)], stdout=subprocess.PIPE, text=True
-        )
-        assert self.process.stdout is not None
-        self.url = self.process.stdout.readline().strip()
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-
 class System:
     """The orchestrator, which may be killed, and the services, which live on."""
 
-    def __init__(self, directory: Path, services: dict[str, LedgerService]) -> None:
+    def __init__(self, directory: Path, services: dict[str, ServiceProcess]) -> None:
         self.data = directory / "data"
         self.ledgers = [service.ledger for service in services.values()]
         self._config = directory / "sagakeep.toml"
@@ -72,8 +58,8 @@ class System:
         self.server.close()
         self.server = self._start()
 
-    def entries(self) -> list[Entry]:
-        return read_entries(self.ledgers)
+    def entries(self) -> list[Deed]:
+        return read_deeds(self.ledgers)
 
     def wait_entries(self, count: int) -> None:
         wait_until(lambda: len(self.entries()) >= count)
@@ -96,15 +82,14 @@ class System:
             cursor = f"&cursor={page['nextCursor']}"
 
     def running(self) -> int:
-        count = self.server.call("GET", "/api/sagas/stats")[1]["runningSagas"]
-        assert isinstance(count, int)
-        return count
+        counts = self.server.call("GET", "/api/sagas/stats")[1]["byStatus"]
+        return sum(counts[status] for status in MOVING)
 
 
 @pytest.fixture
 def system(tmp_path: Path) -> Iterator[System]:
     with contextlib.ExitStack() as stack:
-        services = {name: LedgerService(tmp_path / f"{name}.ledger") for name in SERVICES}
+        services = {name: ServiceProcess(tmp_path / f"{name}.ledger") for name in SERVICES}
         for service in services.values():
             stack.callback(service.close)
         system = System(tmp_path, services)
@@ -224,7 +209,7 @@ def assert_each_saga_ended(statuses: dict[str, str], singles: list[str]) -> None
     assert len(statuses) - len(expected) <= 1, "only the last post may have ended untold"
 
 
-def assert_ledgers_agree(statuses: dict[str, str], entries: list[Entry]) -> None:
+def assert_ledgers_agree(statuses: dict[str, str], entries: list[Deed]) -> None:
     assert_no_call_has_two_keys(entries)
     calls = calls_by_saga(entries)
     assert calls.keys() == statuses.keys()
@@ -232,21 +217,21 @@ def assert_ledgers_agree(statuses: dict[str, str], entries: list[Entry]) -> None
         assert_ledger_agrees(saga_status, calls[saga_id])
 
 
-def assert_no_call_has_two_keys(entries: list[Entry]) -> None:
+def assert_no_call_has_two_keys(entries: list[Deed]) -> None:
     keys: dict[tuple[str, str, str], set[str]] = defaultdict(set)
     for entry in entries:
         keys[entry.saga, entry.step, entry.phase].add(entry.key)
     assert {call: found for call, found in keys.items() if len(found) > 1} == {}
 
 
-def calls_by_saga(entries: list[Entry]) -> dict[str, list[Entry]]:
-    calls: dict[str, list[Entry]] = defaultdict(list)
+def calls_by_saga(entries: list[Deed]) -> dict[str, list[Deed]]:
+    calls: dict[str, list[Deed]] = defaultdict(list)
     for entry in entries:
         calls[entry.saga].append(entry)
     return calls
 
 
-def assert_ledger_agrees(status: str, calls: list[Entry]) -> None:
+def assert_ledger_agrees(status: str, calls: list[Deed]) -> None:
     """Hold one saga's status against what its services saw, in the order of time."""
     actions = [call for call in calls if call.phase == "action"]
     undos = [call for call in calls if call.phase == "compensation"]
@@ -256,7 +241,7 @@ def assert_ledger_agrees(status: str, calls: list[Entry]) -> None:
         return
     assert status == "compensated", calls
     assert not undos or max(call.at_ns for call in actions) < undos[0].at_ns, calls
-    for step in {call.step for call in actions if call.is_effect}:
+    for step in {call.step for call in actions if call.outcome not in NOTHING}:
         assert any(undo.step == step and undo.is_sure for undo in undos), calls
     deeds = list(dict.fromkeys(call.step for call in actions))
     undone = list(dict.fromkeys(call.step for call in undos))

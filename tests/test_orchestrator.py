@@ -77,7 +77,7 @@ async def test_a_saga_runs_on_a_real_disk_with_real_threads(tmp_path: Path) -> N
         done = await begin_and_wait(sagas)
         assert done.status is SagaStatus.COMPLETED
         assert done.steps["a"].result == {"action": "do", "payload": {}}
-    async with open_orchestrator(str(tmp_path), services) as sagas:
+    async with open_orchestrator(tmp_path, services) as sagas:
         assert await sagas.describe(done.id) == done
         assert (await sagas.list(SagaQuery())).sagas == [done]
         assert sagas.statistics().completed_count == 1

@@ -3,6 +3,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import resource
 import select
 import signal
 import socket
@@ -12,8 +13,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from fuzz.server import ENVIRON, ROOT
 
-from sagakeep.process import CONNECTIONS_MIN, DESCRIPTORS_OF_OUR_OWN
+from sagakeep.process import (
+    CONNECTIONS_MIN,
+    DESCRIPTORS_OF_OUR_OWN,
+    keep_no_core,
+    room_for_connections,
+)
 
 ROOM = """
 import resource, sys
@@ -47,6 +54,24 @@ def test_connections_leave_descriptors_for_the_rest(
     assert ("fit" in done.stderr) == (room < wanted)
 
 
+def test_this_process_may_open_as_many_files_as_it_can_be_let(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    core = resource.getrlimit(resource.RLIMIT_CORE)
+    try:
+        keep_no_core()
+        assert resource.getrlimit(resource.RLIMIT_CORE) == (0, core[1])
+        assert room_for_connections(1, 0) == 1
+        room = room_for_connections(hard, 10)
+        assert room == hard - 10 - DESCRIPTORS_OF_OUR_OWN
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_CORE, core)
+    assert "only" in caplog.text
+
+
 def test_clients_cannot_take_the_descriptors_of_the_journal(tmp_path: Path) -> None:
     """The journal opens a segment for every few sagas here, while clients hold all connections there are."""
     config = tmp_path / "sagakeep.toml"
@@ -57,10 +82,9 @@ def test_clients_cannot_take_the_descriptors_of_the_journal(tmp_path: Path) -> N
     limited = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 192));"
     limited += "os.execv(sys.executable, [sys.executable, '-m', 'sagakeep', *sys.argv[1:]])"
     command = [sys.executable, "-c", limited, "serve", "--config", str(config)]
-    root = Path(__file__).parent.parent
     clients = ExitStack()
     with subprocess.Popen(
-        command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command, cwd=ROOT, env=ENVIRON, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as server:
         try:
             assert server.stdout

@@ -6,10 +6,11 @@ import pytest
 from msgspec.structs import replace
 
 from sagakeep.plan import plan_of
-from sagakeep.proof.account import Account, Done, Script
+from sagakeep.proof.account import Account, Done
 from sagakeep.proof.promises import Promises, ServicePromise
 from sagakeep.proof.proof import Prover
 from sagakeep.proof.scenario import Scenario, parse_scenario
+from sagakeep.proof.script import Script
 from sagakeep.proof.stage import Cue, Played, Stage
 from sagakeep.proof.verdict import Breach, judge
 from sagakeep.saga_status import SagaStatus
@@ -179,3 +180,42 @@ def test_an_end_that_never_should_be():
 def test_the_plan_of_a_definition_is_not_changed_by_a_proof():
     assert plan_of(AB).pivot is None
     assert AB.id == ""
+
+
+# Bugs of the engine, planted: the proof would notice
+
+
+SIDE = definition(
+    step("a", maxRetries=1, dependsOn=[]),
+    step("b", maxRetries=1, dependsOn=[]),
+    step("c", maxRetries=1, dependsOn=["a", "b"]),
+)
+
+
+def forgets_the_doubt(state, step_id):
+    step = state.steps[step_id]
+    return step.status != "compensated" and step.action.outcome == "done"
+
+
+def makes_a_new_key(saga_id, effect):
+    return f"{saga_id}/{effect.step_id}/{effect.phase}/{effect.epoch}/{effect.attempt}"
+
+
+@pytest.mark.parametrize(
+    ("place", "bug", "breach"),
+    [
+        ("sagakeep.course.unsettled", lambda state: False, Breach.LEFT),
+        ("sagakeep.course.waited_for", lambda state, left: set(), Breach.OUT_OF_ORDER),
+        ("sagakeep.state.may_have_happened", forgets_the_doubt, Breach.LEFT),
+        ("sagakeep.effects.idempotency_key", makes_a_new_key, Breach.DOUBLED),
+    ],
+)
+def test_a_bug_of_the_engine_is_a_world_that_does_not_hold(monkeypatch, place, bug, breach):
+    monkeypatch.setattr(place, bug)
+    proof = Prover(SIDE, Promises(), calls_max=1_500).prove()
+    found = {one.breach for failure in proof.failures for one in failure.broken}
+    assert breach in found
+
+
+def test_without_a_bug_the_same_saga_holds():
+    assert Prover(SIDE, Promises(), calls_max=1_500).prove().failures == []

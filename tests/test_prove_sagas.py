@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import tomllib
 from functools import cache
 
@@ -9,10 +10,12 @@ import pytest
 from pages import ROOT
 
 from sagakeep.definition_file import DefinitionFile
+from sagakeep.errors import InvalidDefinition
 from sagakeep.findings import findings_in
 from sagakeep.proof.promises import Promises, read_promises
 from sagakeep.proof.proof import Prover, shortest_first
 from sagakeep.proof.scenario import parse_scenario
+from sagakeep.validation import parse_definition
 
 BAD, GOOD = ROOT / "tests" / "bad_sagas", ROOT / "tests" / "good_sagas"
 CALLS_MAX = 1_000  # enough to find what is wrong; the command plays more
@@ -101,3 +104,55 @@ def test_the_guides_example_is_one_of_the_good_ones():
     example = guide.partition("```json\n")[2].partition("```")[0]
     guided = DefinitionFile("guide", example.encode()).definition
     assert guided == DefinitionFile("good", text.encode()).definition
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_saga_without_errors_holds_whole_where_services_keep_to_the_rules(seed):
+    """What `check` does not object to, `prove` finds nothing wrong with; two ways to the same answer."""
+    definition = _any_definition(random.Random(seed))
+    if definition is None or _has_error(definition):
+        return
+    proof = Prover(definition, Promises(expect=()), calls_max=200).prove()
+    assert [str(one.played.scenario) for one in proof.failures] == []
+
+
+def test_the_random_sagas_are_often_without_errors():
+    definitions = [_any_definition(random.Random(seed)) for seed in range(40)]
+    without = [one for one in definitions if one and not _has_error(one)]
+    assert len(without) >= 8
+
+
+def _has_error(definition):
+    return any(one.severity == "error" for one in findings_in(definition))
+
+
+def _any_definition(chance):
+    """A definition of a few steps, None when it is no valid one."""
+    steps = [_any_step(chance, at) for at in range(chance.randint(1, 4))]
+    document = {
+        "name": "n",
+        "steps": steps,
+        "timeout": chance.choice([60, 300]),
+        "onFailure": chance.choice(["compensate", "compensate", "hold"]),
+    }
+    try:
+        return parse_definition(document, None)
+    except InvalidDefinition:
+        return None
+
+
+def _any_step(chance, at):
+    kind = chance.choice(["compensatable"] * 6 + ["pivot", "retriable", "readOnly"])
+    return {
+        "id": f"s{at}",
+        "service": chance.choice("xyz"),
+        "action": "do",
+        "compensation": "undo" if kind == "compensatable" else "",
+        "kind": kind,
+        "inDoubt": chance.choice(["undo", "probe", "hold"]),
+        "probe": "ask",
+        "maxRetries": chance.choice([0, 1, 2]),
+        "compensationMaxRetries": chance.choice([0, 1, 3]),
+        "timeout": chance.choice([1, 30]),
+        "dependsOn": [f"s{one}" for one in range(at) if chance.random() < 0.5],
+    }

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 import threading
@@ -7,6 +8,7 @@ import threading
 import msgspec
 import pytest
 import trio
+import trio.testing
 
 from sagakeep import limits
 from sagakeep.python_caller import PythonCaller
@@ -109,6 +111,47 @@ async def test_no_more_threads_run_than_configured():
     assert slow.most == 2
 
 
+class Gated:
+    """A plain method that says when it begins, and ends when it is told to."""
+
+    def __init__(self) -> None:
+        self.began, self.gate, self.ended = [threading.Event() for _ in range(3)]
+        self.attempts: list[int] = []
+
+    def work(self, call: Call) -> None:
+        self.attempts.append(call.attempt)
+        self.began.set()
+        self.gate.wait(20)
+        self.ended.set()
+
+
+async def test_a_plain_method_that_takes_too_long_holds_up_nobody():
+    service = Gated()
+    async with trio.open_nursery() as nursery:
+        call = msgspec.structs.replace(CALL, action="work")
+        nursery.start_soon(PythonCaller(service).attempt, call)
+        await trio.to_thread.run_sync(service.began.wait, 20)
+        nursery.cancel_scope.cancel()
+    has_ended = service.ended.is_set()
+    service.gate.set()
+    assert not has_ended
+
+
+async def test_a_thread_that_nobody_waits_for_keeps_its_place():
+    service = Gated()
+    caller = PythonCaller(service, threads_max=1)
+    for attempt in (1, 2):
+        call = msgspec.structs.replace(CALL, action="work", attempt=attempt)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(caller.attempt, call)
+            await trio.testing.wait_all_tasks_blocked()
+            await trio.to_thread.run_sync(service.began.wait, 20)
+            nursery.cancel_scope.cancel()
+    begun = list(service.attempts)
+    service.gate.set()
+    assert begun == [1]
+
+
 async def test_an_object_with_an_async_call_is_an_action():
     class Work:
         async def __call__(self, call: Call) -> int:
@@ -146,6 +189,35 @@ async def test_any_other_exception_is_unknown_and_logged(caplog: pytest.LogCaptu
         result = await attempt(KeyError("x"))
     assert result == AttemptResult(Outcome.UNKNOWN, error="KeyError: 'x'")
     assert [record.exc_info is not None for record in caplog.records] == [True]
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError()])
+async def test_a_service_that_wants_to_end_the_program_ends_its_attempt_only(error: BaseException):
+    class Rash:
+        async def charge(self, call: Call) -> object:
+            raise error
+
+        def in_thread(self, call: Call) -> object:
+            raise error
+
+    for action in ("charge", "in_thread"):
+        call = msgspec.structs.replace(CALL, action=action)
+        result = await PythonCaller(Rash()).attempt(call)
+        assert result.outcome is Outcome.UNKNOWN
+        assert result.error.startswith(type(error).__name__)
+
+
+@pytest.mark.parametrize("error", [ServiceRefused, ServiceUnavailable, ValueError])
+async def test_an_error_of_a_sensitive_step_is_told_without_its_values(
+    error: type[Exception], caplog: pytest.LogCaptureFixture
+):
+    call = msgspec.structs.replace(CALL, payload={"card": "4929-1111"}, sensitive=("/card",))
+    result = await PythonCaller(Shop(error("card 4929-1111 is declined"))).attempt(call)
+    assert result.error.endswith("card [redacted] is declined")
+    assert "4929" not in caplog.text
+    if error is ValueError:
+        assert "raised ValueError" in caplog.text
+        assert "in charge" in caplog.text
 
 
 async def test_an_error_is_cut_at_its_limit():

@@ -464,3 +464,17 @@ async def test_time_does_not_run_backwards_over_a_restart(
     async with keeping(tmp_path, disk, wall_s=NOON - 86_400) as sagas:
         before = await sagas.describe("failed")
         assert (await sagas.retry("failed")).updated_at_utc_s >= before.updated_at_utc_s
+
+
+@pytest.mark.parametrize("has_snapshot", [False, True])
+async def test_time_does_not_run_backwards_for_a_saga_that_had_finished(
+    tmp_path: Path, autojump_clock: MockClock, has_snapshot: bool
+) -> None:
+    disk = LeanDisk()
+    async with keeping(tmp_path, disk) as sagas:
+        before = await begin_and_wait(sagas, id="x")
+        assert before.status is SagaStatus.COMPLETED
+    disk = disk if has_snapshot else without_snapshots(disk)
+    async with keeping(tmp_path, disk, wall_s=NOON - 86_400) as sagas:
+        assert (await sagas.compensate("x")).updated_at_utc_s >= before.updated_at_utc_s
+        assert (await begin_and_wait(sagas)).created_at_utc_s >= before.updated_at_utc_s

@@ -116,6 +116,20 @@ async def test_a_saga_that_is_out_of_time_is_undone_after_its_attempt_has_settle
     assert ledger.asked("undo") == [f"{saga.id}/{name}/compensation/1" for name in "ba"]
 
 
+async def test_an_undo_that_failed_for_good_is_an_error_in_the_log_once(
+    tmp_path: Path, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = LeanDisk()
+    with caplog.at_level(logging.ERROR):
+        async with keeping(tmp_path, disk) as sagas:
+            await begin_and_wait(sagas, step("a", compensation="fail"), step("b", "fail"), id="s-1")
+        async with keeping(tmp_path, disk):  # it is still so, which is no news
+            pass
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert record.getMessage().startswith("saga s-1 is compensation_failed at step 'a'")
+
+
 async def test_a_service_that_is_not_configured_any_more_is_an_outcome(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:

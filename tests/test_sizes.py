@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("sagakeep", "bench", "fuzz", "tests/blackbox")
+FOLDERS = ("sagakeep", "bench", "tests/blackbox", "tests/fuzz")
 FUNCTION_LINES_MAX, FUNCTION_LINES_SOFT = 50, 25
 MODULE_LINES_MAX, MODULE_LINES_SOFT = 400, 250
 

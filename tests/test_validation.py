@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import datetime
 import json
 import time
 from typing import Any
@@ -622,3 +623,24 @@ def test_the_fast_way_and_the_slow_way_agree(changes: dict[str, object]) -> None
         assert not faults
         assert repr(slow) == repr(fast)  # repr, for NaN is not equal to itself
     faults_of(document)
+
+
+@pytest.mark.parametrize(
+    ("value", "pointer"),
+    [
+        ({"a": [float("nan")]}, "/a/0"),
+        (float("-inf"), ""),
+        (object(), ""),
+        ({"at": datetime.datetime(2026, 1, 1)}, "/at"),
+        (b"x", ""),
+        (1 << 64, ""),
+        ("\ud800", ""),
+        ({1: "x"}, ""),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_value_that_no_json_has_is_a_fault_where_it_is(value: object, pointer: str) -> None:
+    """A client in Python can give what HTTP cannot; a NaN would reach the service as null."""
+    with pytest.raises(InvalidDefinition) as caught:
+        parse_definition(saga(step("a", payload=value)), None)
+    assert [fault.pointer for fault in caught.value.faults] == [f"/steps/0/payload{pointer}"]

@@ -27,11 +27,12 @@ class Note(msgspec.Struct, frozen=True, gc=False):
 
 
 class Statistics(msgspec.Struct, frozen=True):
-    """Counts of sagas that exist, and how long the completed ones took in all."""
+    """Counts of sagas that exist, how long the completed ones took, and when the last record was decided."""
 
     by_status: dict[SagaStatus, int]
     completed_count: int
     completed_seconds: float
+    latest_utc_s: float = 0.0  # of all sagas, deleted ones too; snapshots of older versions lack it
 
     @property
     def total(self) -> int:
@@ -45,6 +46,7 @@ class Counters:
         self.by_status = dict.fromkeys(SagaStatus, 0) | (start.by_status if start else {})
         self.completed_count = start.completed_count if start else 0
         self.completed_seconds = start.completed_seconds if start else 0.0
+        self.latest_utc_s = start.latest_utc_s if start else 0.0
 
     def note(self, note: Note) -> None:
         before, state = note.before, note.state
@@ -59,7 +61,9 @@ class Counters:
                 self._count_completed(+1, note)
 
     def statistics(self) -> Statistics:
-        return Statistics(dict(self.by_status), self.completed_count, self.completed_seconds)
+        return Statistics(
+            dict(self.by_status), self.completed_count, self.completed_seconds, self.latest_utc_s
+        )
 
     def _count_completed(self, count: int, note: Note) -> None:
         ended = note.state.completed_at_utc_s
@@ -104,6 +108,7 @@ class Committed:
             self.live.pop(saga_id, None)
         else:
             self.live[saga_id] = (state, position)
+        self.counters.latest_utc_s = state.updated_at_utc_s
         if note.before is not state.status or state.deleted:
             self.counters.note(note)
         self._feed.note(state, position)

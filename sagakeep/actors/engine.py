@@ -172,8 +172,7 @@ class Engine:
             self._ports.stopwatch,
         )
         live = list(self.committed.live.values())
-        latest_utc_s = max((state.updated_at_utc_s for state, _ in live), default=0.0)
-        self.clock.advance_to(latest_utc_s)
+        self.clock.advance_to(self.committed.counters.latest_utc_s)
         for gateway in self.gateways.values():
             gateway.hold_back()
         for count, (state, position) in enumerate(live):

@@ -18,6 +18,7 @@ marked as repeated, so that a refusal of the second does not hide that the first
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, NamedTuple
@@ -25,7 +26,7 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from sagakeep import limits
+from sagakeep import limits, saga_status
 from sagakeep.actors.committed import Note
 from sagakeep.actors.gateway import Gateway, Job
 from sagakeep.actors.journal import Journal
@@ -41,7 +42,10 @@ from sagakeep.runtime.journal_files import Position
 from sagakeep.runtime.mailbox import Envelope, Mailbox, MailboxClosed
 from sagakeep.runtime.timers import Timer, Timers
 from sagakeep.service import AttemptResult, Outcome
+from sagakeep.standing import current_step
 from sagakeep.state import FINAL, SagaState
+
+_log = logging.getLogger(__name__)
 
 WAKE: Final = Wake()
 REFUSALS: Final = (MoveRefused, UnknownStep, SagaNotFound)  # what else `decide` raises is a bug
@@ -227,8 +231,9 @@ class SagaActor:
             self._pending.envelope.fail(error)
 
     def _finish(self, pending: Pending) -> None:
-        is_new = self.state is None
-        self.state = pending.state
+        before, self.state = self.state, pending.state
+        if self.state.status is saga_status.COMPENSATION_FAILED:
+            _tell_failed(before, self.state)
         try:
             self.reconcile()
         except Exception as crash:
@@ -236,7 +241,7 @@ class SagaActor:
                 pending.envelope.fail(crash)
             raise
         if pending.envelope is not None:
-            answer = Started(pending.state, is_new=True) if is_new else pending.state
+            answer = Started(pending.state, is_new=True) if before is None else pending.state
             pending.envelope.reply(answer)
 
     # Effects
@@ -292,6 +297,16 @@ class SagaActor:
         self._timer = None
         self._woken_utc_s = self._wakes_at_utc_s
         self.mailbox.tell_control(WAKE)
+
+
+def _tell_failed(before: SagaState | None, state: SagaState) -> None:
+    """Alert whoever reads the log when an undo has just failed for good: only a person can help now."""
+    if before is None or before.status is not state.status:
+        _log.error(
+            "saga %s is compensation_failed at step %r: its history says why; mend it, then retry the saga",
+            state.id,
+            current_step(state),
+        )
 
 
 def _earlier(at_utc_s: float, other_utc_s: float) -> float:

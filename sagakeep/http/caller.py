@@ -33,6 +33,7 @@ closes its connection.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -156,8 +157,7 @@ class HttpCaller:
             headers.append(("saga-step-outcome", call.outcome.value))
         if call.phase != "action" and call.action_key:
             headers.append(("saga-action-key", call.action_key))
-        if call.traceparent:
-            headers.append(("traceparent", call.traceparent))
+        headers.append(("traceparent", call.traceparent or _traceparent_of(call)))
         url = f"{self._url}/{quote(call.action, safe='')}"
         return Request("POST", url, Headers(headers), _encode(call.payload))
 
@@ -186,6 +186,16 @@ class HttpCaller:
     def _secrets(self, call: Call) -> tuple[str, ...]:
         """What a service may repeat and nobody may be shown: our credentials, and what is sensitive."""
         return (*self._credentials, *secrets_of((call.payload, call.result), call.sensitive))
+
+
+def _traceparent_of(call: Call) -> str:
+    """Make a W3C trace context where the client gave none: a trace for each saga, a span for each attempt.
+
+    A function of the call, so that it is the same after a restart; sampled, for the services decide.
+    """
+    trace = hashlib.blake2b(call.saga_id.encode(), digest_size=16).hexdigest()
+    span = f"{call.idempotency_key}/{call.phase}/{call.attempt}".encode()
+    return f"00-{trace}-{hashlib.blake2b(span, digest_size=8).hexdigest()}-01"
 
 
 def _rule(status: int, has_retry_after: bool) -> StatusRule:

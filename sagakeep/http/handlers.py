@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final
 
+import anyio
+import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
 from sagakeep.definition import SagaDefinition
 from sagakeep.errors import Fault, InvalidDefinition, SagakeepError
 from sagakeep.events import Record
+from sagakeep.finding import Finding
 from sagakeep.findings import findings_in
 from sagakeep.http.auth import Principal
 from sagakeep.http.problems import document_of
@@ -42,6 +45,8 @@ from sagakeep.view import etag_of, event_views, saga_view, stats_view, status_vi
 
 Handler = Callable[[Orchestrator, Request], Awaitable[Response]]
 
+STEPS_ON_LOOP_MAX: Final = 20  # a review of more may take longer than a thread costs
+_reviewers: Final = anyio.CapacityLimiter(1)
 METRICS_MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -61,12 +66,19 @@ async def create_saga(orchestrator: Orchestrator, request: Request) -> Response:
     wait_s = wait_s_of(request)
     if wait_s is not None:
         state = await orchestrator.wait(state.id, wait_s)
-    with_findings = wants_findings(request)
+    findings = await _findings_of(state.definition) if wants_findings(request) else None
     applied = [f"wait={wait_s:g}"] if wait_s is not None else []
-    applied += ["findings"] if with_findings else []
+    applied += ["findings"] if findings is not None else []
     if applied:
         headers["Preference-Applied"] = ", ".join(applied)
-    return created_reply(state, 201 if is_new else 200, headers, with_findings=with_findings)
+    return created_reply(state, 201 if is_new else 200, headers, findings)
+
+
+async def _findings_of(definition: SagaDefinition) -> list[Finding]:
+    """Review a definition, a large one in a thread, so that the loop is never held up."""
+    if len(definition.steps) <= STEPS_ON_LOOP_MAX:
+        return findings_in(definition)
+    return await anyio.to_thread.run_sync(findings_in, definition, limiter=_reviewers)
 
 
 async def create_sagas(orchestrator: Orchestrator, request: Request) -> Response:

@@ -116,7 +116,7 @@ def _time(given: dict[str, str], name: str, faults: Faults) -> float | None:
 
 
 def _limit(given: dict[str, str], faults: Faults) -> int:
-    text = given.get("limit", str(limits.PAGE_DEFAULT))
+    text = given.get("limit", str(min(limits.PAGE_DEFAULT, limits.PAGE_MAX)))
     if _COUNT.fullmatch(text) and 1 <= int(text) <= limits.PAGE_MAX:
         return int(text)
     faults.add("/limit", f"is {found(text)}; expected an integer from 1 to {limits.PAGE_MAX}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NotRequired, TypedDict
 
 import anyio.lowlevel
@@ -11,7 +11,6 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from sagakeep.finding import Finding
-from sagakeep.findings import findings_in
 from sagakeep.published import Cursor, EventView, SagaView
 from sagakeep.state import SagaState
 from sagakeep.view import etag_of, saga_view
@@ -104,12 +103,15 @@ def saga_reply(
 
 
 def created_reply(
-    state: SagaState, status_code: int, headers: Mapping[str, str], *, with_findings: bool
+    state: SagaState,
+    status_code: int,
+    headers: Mapping[str, str],
+    findings: Sequence[Finding] | None,
 ) -> Response:
-    """Answer with a saga that was begun, and with what a reviewer would say about it if that is preferred."""
-    if not with_findings:
+    """Answer with a saga that was begun, and with its findings unless they are None."""
+    if findings is None:
         return saga_reply(state, status_code, headers)
-    view = {**saga_view(state), "findings": findings_in(state.definition)}
+    view = {**saga_view(state), "findings": findings}
     return json_reply(view, status_code, {"ETag": etag_of(state), **headers})
 
 

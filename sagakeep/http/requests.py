@@ -21,7 +21,7 @@ from sagakeep.errors import SagakeepError, SagaNotFound
 from sagakeep.faults import Faults
 from sagakeep.http.replies import JSON
 from sagakeep.json_text import parse_batch, parse_json
-from sagakeep.validation import parse_definition
+from sagakeep.validation import definition_of
 
 BYTES_ON_LOOP_MAX: Final = 32 << 10  # reading more takes longer than a thread costs
 THREADS: Final = 2  # that read large bodies; they share one interpreter anyway
@@ -148,7 +148,7 @@ async def read_definition(
 
 
 def _definition_in(body: bytes, services: Collection[str]) -> SagaDefinition:
-    return parse_definition(parse_json(body), services)
+    return definition_of(parse_json(body), services)
 
 
 async def read_batch(
@@ -173,7 +173,7 @@ def _entry_in(document: object, services: Collection[str]) -> SagaDefinition | S
     if isinstance(document, SagakeepError):
         return document
     try:
-        return parse_definition(document, services)
+        return definition_of(document, services)
     except SagakeepError as error:
         return error
 

@@ -38,7 +38,7 @@ _LIMIT: Final = Parameter(
         "type": "integer",
         "minimum": 1,
         "maximum": limits.PAGE_MAX,
-        "default": limits.PAGE_DEFAULT,
+        "default": min(limits.PAGE_DEFAULT, limits.PAGE_MAX),
     },
     "How many at most.",
 )

@@ -8,15 +8,10 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-import msgspec
-
-from sagakeep.definition import SagaDefinition, StepKind
-from sagakeep.plan import plan_of
-from sagakeep.proof.promises import Promises, UndoBy
-from sagakeep.proof.results import MadeUp, shares_leaf
+from sagakeep.proof.saga_ledger import SagaLedger
 from sagakeep.proof.scenario import Scenario
-from sagakeep.service import DONE, NOT_DONE, AttemptResult, Call, Phase
-from sagakeep.simulation.ledger import Ledger
+from sagakeep.proof.script import Script
+from sagakeep.service import AttemptResult, Call, Phase
 from sagakeep.simulation.service import Behaviour, Reaction
 
 LATE_AGAIN_S: Final = 0.25  # how long after the first a request that comes twice comes again
@@ -74,15 +69,6 @@ class Killed(NamedTuple):
 Moment = Asked | Answered | Done | Arrived | Killed
 
 
-class Script:
-    """What all worlds of one definition have in common."""
-
-    def __init__(self, definition: SagaDefinition, promises: Promises) -> None:
-        self.plan = plan_of(definition)
-        self.promises = promises
-        self.made_up = MadeUp(self.plan)
-
-
 class Account:
     """One world's part of all services. Times are seconds since its saga began."""
 
@@ -112,7 +98,8 @@ class Account:
         self.moments.append(
             Asked(at_s - self.began_at_s, *known, number, behaviour, call.attempt, is_cut)
         )
-        return Reaction(behaviour, again_s=LATE_AGAIN_S)
+        latency_s = self.latency_s(call.step_id)
+        return Reaction(behaviour, latency_s=latency_s, again_s=LATE_AGAIN_S)
 
     def answered(self, call: Call, result: AttemptResult, at_s: float) -> None:
         """An answer was there, however late."""
@@ -143,6 +130,10 @@ class Account:
             self.moments.append(Arrived(at_s, call.step_id, call.phase, call.attempt, why))
         return result
 
+    def latency_s(self, step_id: str) -> float:
+        """How long a request of a step is on its way."""
+        return self._script.latencies_s[step_id]
+
     def timeout_s(self, step_id: str) -> float:
         """How long one attempt of a step may take."""
         return self._plan.steps[step_id].timeout_s
@@ -172,69 +163,3 @@ def _cut(behaviour: Behaviour, moment: str) -> Behaviour:
 HAVE_EFFECT: Final = frozenset(
     {Behaviour.DONE, Behaviour.LOST, Behaviour.LATE, Behaviour.SLOW, Behaviour.TWICE}
 )
-
-
-class SagaLedger(Ledger):
-    """The ledger of one service about one saga, which answers with results that the definition can read."""
-
-    def __init__(self, script: Script, service: str) -> None:
-        self._told = script.promises.of(service)
-        super().__init__(service, self._told.kind)
-        self._plan = script.plan
-        self._made_up = script.made_up
-        self._payloads: dict[str, object] = {}
-
-    def deliver(self, call: Call, at_s: float) -> AttemptResult:
-        if call.phase == "probe" and not self._told.probe:
-            return AttemptResult(NOT_DONE, error="there is no such probe", permanent=True)
-        if self.only_reads(call):
-            return AttemptResult(DONE, self._result(call))
-        if call.phase != "action" and call.action == self._plan.steps[call.step_id].action:
-            call = msgspec.structs.replace(call, phase="action")  # so the service takes it
-        if call.phase == "compensation" and not self._finds(call):
-            return AttemptResult(DONE, {"undone": False})
-        if call.phase == "action":
-            self._payloads[call.idempotency_key] = call.payload
-        result = super().deliver(call, at_s)
-        if result.outcome is not DONE or call.phase == "compensation":
-            return result
-        if call.phase == "action":
-            return msgspec.structs.replace(result, result=self._result(call))
-        return msgspec.structs.replace(result, result=self._answer(call, result.result))
-
-    def only_reads(self, call: Call) -> bool:
-        """Has the call no effect by its nature?"""
-        return self._plan.steps[call.step_id].kind is StepKind.READ_ONLY
-
-    def why_nothing(self, call: Call) -> str:
-        """Say why a request that arrived had no effect."""
-        if self.counts[call.idempotency_key]:
-            return "it was done before, under the same key"
-        if call.phase == "compensation" and self.counts[call.action_key]:
-            if not self._finds(call):
-                return "it does not find what to undo in the payload"
-            return "it was undone before, under the same key"
-        return "there is nothing to undo"
-
-    def _finds(self, call: Call) -> bool:
-        """Does the service know what an undo is about?"""
-        if self._told.undo_by is UndoBy.STEP or not self.counts[call.action_key]:
-            return True
-        sent = self._payloads.get(call.action_key)
-        if call.payload == sent:
-            return True
-        return shares_leaf(call.payload, (sent, self._result(call)))
-
-    def _result(self, call: Call) -> object:
-        step = self._plan.steps[call.step_id]
-        if step.action in self._told.results:
-            return self._told.results[step.action]
-        return self._made_up.result(step.id, call.action_key)
-
-    def _answer(self, call: Call, found: object) -> object:
-        """What a probe says, with the result that the action had."""
-        match found:
-            case {"outcome": "done"}:
-                return {"outcome": "done", "result": self._result(call)}
-            case _:
-                return found

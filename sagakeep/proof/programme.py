@@ -170,8 +170,10 @@ def crashes_of(scenario: Scenario, account: Account) -> list[Cue]:
     asked = [moment for moment in account.moments if isinstance(moment, Asked)]
     for call in asked:
         where: tuple[str, Phase, int] = (call.step_id, call.phase, call.number)
-        moments = ["before", "after"] if call.behaviour in HAVE_EFFECT else ["before"]
-        cues += [Cue(scenario._replace(crash=Crash(*where, one)), call.at_s) for one in moments]
+        cues.append(Cue(scenario._replace(crash=Crash(*where, "before")), call.at_s))
+        if call.behaviour in HAVE_EFFECT:
+            answer_s = call.at_s + account.latency_s(call.step_id)
+            cues.append(Cue(scenario._replace(crash=Crash(*where, "after")), answer_s))
         wait = _wait_after(call, account)
         if wait is not None:
             begins_s, ends_s = wait

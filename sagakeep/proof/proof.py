@@ -7,10 +7,12 @@ out is counted. Of a family that is too large some are chosen, always the same.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from random import Random
 from typing import Final, NamedTuple, TypeVar
+
+import msgspec
 
 from sagakeep.definition import SagaDefinition
 from sagakeep.proof.account import Asked
@@ -29,8 +31,11 @@ from sagakeep.proof.verdict import Breach, Broken, judge
 from sagakeep.saga_status import SagaStatus
 from sagakeep.worst_case import worst_case_of
 
-CALLS_MAX: Final = 10_000  # of all worlds together: some seconds
+CALLS_MAX: Final = 8_000  # of all worlds together: some seconds
 SIDE_BY_SIDE_MAX: Final = 200  # worlds in one orchestrator
+SIDE_BY_SIDE_BYTES_MAX: Final = (
+    8 << 20
+)  # of their definitions, each of which is in memory a few times
 BOUND_SLACK_S: Final = 120.0
 
 T = TypeVar("T")
@@ -96,6 +101,8 @@ class Prover:
         self._progress = progress
         self._stage = Stage(definition, promises, self.bound_s)
         self._programme = Programme(definition, promises)
+        size = len(msgspec.json.encode(definition))
+        self._side_by_side = max(1, min(SIDE_BY_SIDE_MAX, SIDE_BY_SIDE_BYTES_MAX // size))
         self._played = self._left_out = 0
         self._calls_left = calls_max
         self._ends: Counter[str] = Counter()
@@ -104,16 +111,9 @@ class Prover:
 
     def prove(self) -> Proof:
         """Play all that is to be played."""
-        well = self._play(Family.WELL, [Scenario()], 1.0)
-        turns = self._play(Family.TURN, self._programme.turns(), 0.3)
-        calls = self._play(Family.CALL, self._programme.calls(), 0.3)
-        probe_faults = [one for turn in turns for one in _probe_faults(turn)]
-        probes = self._play(Family.PROBE, probe_faults, 0.3)
-        undo_faults = [one for turn in turns for one in self._undo_faults(turn)]
-        undos = self._play(Family.UNDO, undo_faults, 0.4)
-        self._play_crashes([*well, *turns, *calls, *probes, *undos])
+        well = self._play_all()
         return Proof(
-            well[0],
+            well,
             self._played,
             self._played - len(self._failures),
             self._left_out,
@@ -123,6 +123,19 @@ class Prover:
             tuple([end for end in self._promises.expect if not self._ends[end]]),
             self.bound_s,
         )
+
+    def _play_all(self) -> Played:
+        """Play every family; return the world in which nothing goes wrong."""
+        (well,) = self._play(Family.WELL, [Scenario()], 1.0)
+        turns = self._play(Family.TURN, self._programme.turns(), 0.3)
+        calls = self._play(Family.CALL, self._programme.calls(), 0.3)
+        probe_faults = [one for turn in turns for one in _probe_faults(turn)]
+        probes = self._play(Family.PROBE, probe_faults, 0.3)
+        undo_faults = [one for turn in turns for one in self._undo_faults(turn)]
+        undos = self._play(Family.UNDO, undo_faults, 0.4)
+        self._play_crashes([well])
+        self._play_crashes([*turns, *calls, *probes, *undos])
+        return well
 
     def replay(self, scenario: Scenario) -> tuple[Played, list[Broken]]:
         """Play one world by itself, with its events and its trace. Raises BadReplay."""
@@ -166,15 +179,17 @@ class Prover:
         self._perform(Family.CRASH, self._choose(cues, count_max))
 
     def _choose(self, found: Sequence[T], count_max: int) -> list[T]:
-        if self._everything or len(found) <= count_max:
+        count = max(count_max, 1)
+        if self._everything or len(found) <= count:
             return list(found)
-        self._left_out += len(found) - count_max
-        chosen = sorted(Random(len(found)).sample(range(len(found)), max(count_max, 1)))
+        self._left_out += len(found) - count
+        chosen = sorted(Random(len(found)).sample(range(len(found)), count))
         return [found[at] for at in chosen]
 
     def _perform(self, family: Family, cues: Sequence[Cue]) -> list[Played]:
         played: list[Played] = []
-        for some in _batches(cues):
+        for at in range(0, len(cues), self._side_by_side):
+            some = cues[at : at + self._side_by_side]
             for one in self._play_side_by_side(some):
                 played.append(one)
                 self._count(family, one)
@@ -250,8 +265,3 @@ def end_of(played: Played) -> str:
 
 def _calls_of(played: Played) -> int:
     return sum(isinstance(moment, Asked) for moment in played.account.moments)
-
-
-def _batches(cues: Sequence[Cue]) -> Iterator[Sequence[Cue]]:
-    for at in range(0, len(cues), SIDE_BY_SIDE_MAX):
-        yield cues[at : at + SIDE_BY_SIDE_MAX]

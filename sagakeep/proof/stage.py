@@ -9,8 +9,8 @@ times that each is at its own point when all of them are killed at once:
     saga 3             |----x
     time     0              T     T + 1: a new process recovers, and all go on
 
-Nothing is left to chance: waits are drawn at half their interval, and calls take no time unless the scenario
-says so.
+Nothing is left to chance: waits are drawn at half their interval, and calls take next to no time unless the
+scenario says so.
 """
 
 from __future__ import annotations
@@ -24,27 +24,21 @@ from typing import Final, NamedTuple
 import msgspec
 import trio
 
-from sagakeep.actors.engine import Ports
 from sagakeep.definition import SagaDefinition
 from sagakeep.errors import SagakeepError
 from sagakeep.events import Record
 from sagakeep.orchestrator import Orchestrator
-from sagakeep.proof.account import Account, Script
+from sagakeep.proof.account import Account
 from sagakeep.proof.promises import Promises
 from sagakeep.proof.scenario import Scenario
-from sagakeep.service import AttemptResult, Call
-from sagakeep.simulation.ledger import Ledger, Promise
-from sagakeep.simulation.process_disk import ProcessDisk
-from sagakeep.simulation.service import AFTER_TIMEOUT_S, Reaction, SimulatedService
-from sagakeep.simulation.trace import Trace
-from sagakeep.simulation.world import How, Shape, World
+from sagakeep.proof.script import Script
+from sagakeep.proof.stage_world import StageWorld
+from sagakeep.simulation.service import AFTER_TIMEOUT_S
+from sagakeep.simulation.world import How, World
 from sagakeep.state import SagaState
 
 DOWN_S: Final = 1.0  # from a crash to the next start
-DRAW: Final = 0.5  # of every wait
 CONCURRENCY: Final = 100_000  # no world waits for another
-SLACK: Final = 1e-3  # of the shortest timeout: between reaching a point and being killed there
-_SHAPE: Final = Shape(segment_bytes=64 << 10, snapshot_every_bytes=1 << 40)
 
 
 class Played(NamedTuple):
@@ -73,8 +67,6 @@ class Stage:
         self._script = Script(definition, promises)
         self._bound_s = bound_s
         self._services = sorted({step.service for step in definition.steps})
-        shortest_s = min(step.timeout_s for step in definition.steps)
-        self._slack_s = min(SLACK, shortest_s * SLACK)
 
     def play(self, cues: Sequence[Cue], *, with_records: bool = False) -> list[Played]:
         """Play some worlds side by side, all of them with a crash or none."""
@@ -82,13 +74,13 @@ class Stage:
             return self._play(cues, with_records)
 
     def _play(self, cues: Sequence[Cue], with_records: bool) -> list[Played]:
-        world = _StageWorld(is_traced=with_records)
+        world = StageWorld(is_traced=with_records)
         cast = {f"world-{at}": Account(self._script, cue.scenario) for at, cue in enumerate(cues)}
         for name in self._services:
             world.add_service(name, cast)
         show = _Show(self._definition, cast, cues, self._bound_s, with_records)
         if any(cue.scenario.crash for cue in cues):
-            kill_at_s = max(cue.crash_at_s for cue in cues) + self._slack_s
+            kill_at_s = max(cue.crash_at_s for cue in cues) + self._script.instant_s
             world.live(show.until_killed(world, kill_at_s), concurrency=CONCURRENCY)
             for account in cast.values():
                 account.killed(world.now_s(), DOWN_S)
@@ -218,51 +210,3 @@ class _Show:
 
 _Act = Callable[[Orchestrator], Awaitable[None]]
 EVENTS_MAX: Final = 100_000
-
-
-class _StageWorld(World):
-    """A world whose services keep an account for each saga, and in which nothing is drawn."""
-
-    def __init__(self, *, is_traced: bool) -> None:
-        super().__init__(0, _SHAPE)
-        if not is_traced:
-            self.trace = _NoTrace(lambda: "")
-
-    def add_service(self, name: str, cast: dict[str, Account]) -> None:
-        def script(call: Call) -> Reaction:
-            return cast[call.saga_id].react(call, self.now_s())
-
-        ledger = _Ledgers(name, cast)
-        self.services[name] = _StageService(self, ledger, script, AFTER_TIMEOUT_S * 2)
-
-    def _ports(self, disk: ProcessDisk) -> Ports:
-        return super()._ports(disk)._replace(draw=lambda: DRAW)
-
-
-class _NoTrace(Trace):
-    """Nobody reads the traces of a thousand worlds."""
-
-    def note(self, line: str) -> None:
-        pass
-
-
-class _StageService(SimulatedService):
-    """Tells the account of the answers as well."""
-
-    ledger: _Ledgers
-
-    async def attempt(self, call: Call) -> AttemptResult:
-        result = await super().attempt(call)
-        self.ledger.cast[call.saga_id].answered(call, result, self._world.now_s())
-        return result
-
-
-class _Ledgers(Ledger):
-    """The ledgers of all worlds as the one of a service."""
-
-    def __init__(self, service: str, cast: dict[str, Account]) -> None:
-        super().__init__(service, Promise.BARRIER)
-        self.cast = cast
-
-    def deliver(self, call: Call, at_s: float) -> AttemptResult:
-        return self.cast[call.saga_id].deliver(call, at_s)

@@ -118,11 +118,11 @@ def _tell(
             return _asked(who, deed, moment, following)
         case Done(phase="action"):
             again = f", which is there {moment.times} times now" if moment.times > 1 else ""
-            return f'{who} does "{deed}"{again}'
+            return f'{who} does "{deed}"{_attempt(moment.attempt)}{again}'
         case Done():
-            return f'{who} does "{deed}"{_left(step, moment.times)}'
+            return f'{who} does "{deed}"{_attempt(moment.attempt)}{_left(step, moment.times)}'
         case Arrived():
-            return f'{who} does not "{deed}": {moment.why}'
+            return f'{who} does not "{deed}"{_attempt(moment.attempt)}: {moment.why}'
         case Answered():
             call = asked[(moment.step_id, moment.phase, moment.number)]
             late = moment.at_s > call.at_s + step.timeout_s
@@ -133,8 +133,12 @@ def _asked(who: str, deed: str, call: Asked, following: Moment | None) -> str:
     fault = (_CUT if call.is_cut else _FAULTS)[call.behaviour]
     if not fault and isinstance(following, Done | Arrived):
         return ""  # it is told in the next line
-    attempt = f" (attempt {call.attempt})" if call.attempt > 1 else ""
-    return f'{who} is asked to "{deed}"{attempt}' + (f"; {fault}" if fault else "")
+    told = f"; {fault}" if fault else ""
+    return f'{who} is asked to "{deed}"{_attempt(call.attempt)}{told}'
+
+
+def _attempt(attempt: int) -> str:
+    return f" (attempt {attempt})" if attempt > 1 else ""
 
 
 def _left(step: Step, times: int) -> str:

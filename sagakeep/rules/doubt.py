@@ -30,14 +30,13 @@ def pivot_in_doubt(subject: Subject) -> Iterator[Finding]:
     pivot = subject.pivot
     if pivot is None or pivot.in_doubt is not InDoubt.UNDO or pivot.compensation:
         return
-    if subject.graph.ancestors(pivot.id) or subject.can_still_fail(pivot):
-        yield finding(
-            Code.PIVOT_IN_DOUBT,
-            subject.pointer(pivot),
-            f'when the pivot "{pivot.id}" is in doubt everything else is undone, though it may have happened '
-            "and has no undo",
-            "say inDoubt: probe with the action that knows, or inDoubt: hold",
-        )
+    yield finding(
+        Code.PIVOT_IN_DOUBT,
+        subject.pointer(pivot),
+        f'when the pivot "{pivot.id}" is in doubt the saga is compensated and everything else undone, though '
+        "the pivot may have happened and has no undo",
+        "say inDoubt: probe with the action that knows, or inDoubt: hold",
+    )
 
 
 def probe_is_deed(subject: Subject) -> Iterator[Finding]:

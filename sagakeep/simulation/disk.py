@@ -31,6 +31,15 @@ class Inode:
         self.data = bytearray()
         self.clean = self.synced = b""
 
+    def dirty(self, start: int, end: int) -> None:
+        """These bytes are written to, or cut off: their sectors are to be written again, whatever is in them."""
+        if self.clean is self.synced:
+            return
+        start, end = start - start % SECTOR, end + -end % SECTOR
+        size = max(len(self.clean), len(self.synced))
+        clean, synced = self.clean.ljust(size, b"\0"), self.synced.ljust(size, b"\0")
+        self.clean = clean[:start] + synced[start:end] + clean[end:]
+
     def sync(self) -> None:
         """Write what is dirty."""
         new = bytes(self.data)
@@ -141,7 +150,7 @@ class MemoryDisk:
     def open(self, path: str, *, create: bool = False) -> MemoryFile:
         if create:
             inode = self.names.setdefault(path, Inode())
-            inode.data.clear()
+            MemoryFile(inode).truncate(0)
         return MemoryFile(self._find(path))
 
     def list(self, directory: str) -> list[str]:
@@ -200,6 +209,7 @@ class MemoryFile:
     def pwrite(self, data: bytes, offset: int) -> None:
         self.inode.data.extend(bytes(max(0, offset - len(self.inode.data))))
         self.inode.data[offset : offset + len(data)] = data
+        self.inode.dirty(offset, offset + len(data))
 
     def pread(self, size: int, offset: int) -> bytes:
         return bytes(self.inode.data[offset : offset + size])
@@ -214,6 +224,7 @@ class MemoryFile:
         self.inode.data.extend(bytes(max(0, size - len(self.inode.data))))
 
     def truncate(self, size: int) -> None:
+        self.inode.dirty(size, len(self.inode.data))
         del self.inode.data[size:]
 
     def size(self) -> int:

@@ -16,7 +16,7 @@ import trio
 
 from sagakeep.simulation.trace import Trace
 
-STEPS_MAX: Final = 500_000  # of a process; one that takes more does not end
+STEPS_MAX: Final = 200_000  # of a process; one that takes more does not end
 
 Kind = Literal["disk", "call", "step"]
 

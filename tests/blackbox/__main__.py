@@ -11,7 +11,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,8 @@ from blackbox.campaign import Bounds, Findings
 from blackbox.planted import PLANTS
 from blackbox.processes import Broken
 from sagakeep.runtime.collector import slow_collector_down
+
+CONSOLE = Console(stderr=True)
 
 
 class Campaign(NamedTuple):
@@ -72,34 +75,38 @@ def main(
     slow_collector_down()  # as `sagakeep serve` does; and a fork then copies less
     root = Path(keep) if keep else Path(tempfile.mkdtemp(prefix=f"blackbox-{name}-"))
     root.mkdir(parents=True, exist_ok=True)
-    console = Console(stderr=True)
     began_s = time.monotonic()
-    with Progress(
-        console=console, disable=not sys.stderr.isatty(), transient=True, auto_refresh=False
-    ) as bar:  # no thread refreshes it: there must be none when a campaign forks
-        task = bar.add_task(name, total=count or campaign.size)
-
-        def advance(done: int) -> None:
-            bar.update(task, advance=done, refresh=True)
-
+    with _progress(name, count or campaign.size) as advance:
         seconds_max = 60 * (minutes or campaign.minutes)
         bounds = Bounds(root, count or campaign.size, seed, seconds_max, advance, pause)
-        run: Callable[[Bounds], None] = import_module(f"blackbox.{name}").run
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        try:
-            run(bounds)
-        except Broken as error:
-            bounds.findings.blame(name, [str(error)])
-        except KeyboardInterrupt:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            console.print("stopped early: what was done so far counts")
-    findings = bounds.findings
-    _print(name, seed, findings, time.monotonic() - began_s, as_json)
-    if findings.faults:
-        console.print(f"the directories are kept in {root}")
+        _run(name, bounds)
+    _print(name, seed, bounds.findings, time.monotonic() - began_s, as_json)
+    if bounds.findings.faults:
+        CONSOLE.print(f"the directories are kept in {root}")
         sys.exit(1)
     if not keep:
         shutil.rmtree(root)
+
+
+@contextmanager
+def _progress(name: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show on a terminal how far it is. No thread refreshes it: there must be none when a campaign forks."""
+    with Progress(
+        console=CONSOLE, disable=not sys.stderr.isatty(), transient=True, auto_refresh=False
+    ) as bar:
+        task = bar.add_task(name, total=total)
+        yield lambda done: bar.update(task, advance=done, refresh=True)
+
+
+def _run(name: str, bounds: Bounds) -> None:
+    """Run a campaign to its end, or until a signal ends it early: then what was done so far counts."""
+    run: Callable[[Bounds], None] = import_module(f"blackbox.{name}").run
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, bounds.stop)
+    try:
+        run(bounds)
+    except Broken as error:
+        bounds.findings.blame(name, [str(error)])
 
 
 def _print(name: str, seed: int, findings: Findings, seconds: float, as_json: bool) -> None:

@@ -45,6 +45,7 @@ class Bounds:
         self.findings = Findings()
         self._until_s = time.monotonic() + seconds_max
         self._advance = advance
+        self._stopped = False
 
     @property
     def is_over(self) -> bool:
@@ -53,7 +54,12 @@ class Bounds:
             or time.monotonic() > self._until_s
             or len(self.findings.faults) >= FAULTS_MAX
             or bool(self.findings.skipped)
+            or self._stopped
         )
+
+    def stop(self, *_: object) -> None:
+        """Begin nothing more; for a signal, which may come anywhere, so nothing is raised."""
+        self._stopped = True
 
     def done(self, count: int = 1) -> None:
         """Count what was done."""

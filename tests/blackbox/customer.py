@@ -16,6 +16,7 @@ from blackbox.wishes import Wish, WishLedger, is_told
 
 CUT = (OSError, http.client.HTTPException, json.JSONDecodeError)  # the server is being killed
 CUT_PAUSE_S = 0.02
+TURNED_AWAY = (429, 503)  # later, perhaps
 MOVES = {
     "compensate": ("PUT", "/compensate"),
     "retry": ("POST", "/retry"),
@@ -92,10 +93,10 @@ class Customer(threading.Thread):
         """Post an order, perhaps again."""
         document = orders.order(wish.order, timeout_s=self._timeout_s)
         status, headers, saga = self._server.call("POST", "/api/sagas", document, key=wish.order)
-        if status == 503:
+        if status in TURNED_AWAY:
             self.unavailable += 1
             if "retry-after" not in headers:
-                self.refused.append(f"{wish.order}: a 503 without Retry-After")
+                self.refused.append(f"{wish.order}: a {status} without Retry-After")
             return
         if status not in (200, 201) or not isinstance(saga, dict):
             self.refused.append(f"{wish.order}: {status} {saga}")
@@ -108,9 +109,15 @@ class Customer(threading.Thread):
         method, path = MOVES[verb]
         wish = self._wishes.ask(create.order, verb, create.saga)
         status, _, body = self._server.call(method, f"/api/sagas/{create.saga}{path}")
-        if status not in (202, 204, 404, 409, 503):
+        if status not in (202, 204, 404, 409, *TURNED_AWAY):
             self.refused.append(f"{verb} {create.saga}: {status} {body}")
-        self._wishes.answer(wish, "yes" if status in (202, 204) else str(status))
+        if not _is_in_doubt(body):
+            self._wishes.answer(wish, "yes" if status in (202, 204) else str(status))
+
+
+def _is_in_doubt(body: object) -> bool:
+    """Does the server say that it does not know whether it did it?"""
+    return isinstance(body, dict) and str(body.get("type", "")).endswith("#in-doubt")
 
 
 def read_finals(server: ServerProcess, seconds: float) -> list[Final]:

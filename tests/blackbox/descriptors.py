@@ -21,7 +21,7 @@ from blackbox.wishes import WishLedger
 DESCRIPTORS = 64
 CLIENTS = 300
 HOLD_S = 4.0
-HEAL_S_MAX = 20.0
+HEAL_S_MAX = 30.0
 LIMITS = "segmentBytes = 4096\nsnapshotEveryBytes = 131072"
 
 

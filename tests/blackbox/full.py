@@ -28,7 +28,7 @@ snapshotEveryBytes = 131072
 diskReserveBytes = 2097152
 """
 LEAST_FREE_BYTES = 8 << 20  # when less is free after a round a new directory is begun
-HEAL_S_MAX = 10.0
+HEAL_S_MAX = 30.0
 PACE_S = 0.002
 
 

@@ -28,7 +28,7 @@ FAILURES = ("faults", "failed", "failures", "wrong")
 
 
 class Campaign(NamedTuple):
-    """`size` at scale 1; the command may name {count}, {seed}, {first} and {end}, {stride}."""
+    """`size` is at scale 1, or beyond reach; `command` may name {count}, {seed}, {first}, {end} and {stride}."""
 
     size: int
     command: str
@@ -63,16 +63,28 @@ CAMPAIGNS = {
         "-m simulation random --seeds {first}:{end} --json",
         "tests/simulation/__main__.py",
     ),
+    "worlds-exhaustive": Campaign(
+        1_000_000,
+        "-m simulation exhaustive --pairs --every {stride} --json",
+        "tests/simulation/__main__.py",
+    ),
+    "worlds-faults": Campaign(
+        1_000_000,
+        "-m simulation faults --every {stride} --json",
+        "tests/simulation/__main__.py",
+    ),
     "corruption": Campaign(
         1_000_000,
-        "-m tests.corruption --seed {seed} --stride {stride} --json",
+        "-m corruption --seed {seed} --stride {stride} --json",
         "tests/corruption/__main__.py",
     ),
     "fuzz-raw": Campaign(
-        1_000_000, "-m fuzz raw --requests {count} --seed {seed} --json", "fuzz/raw.py"
+        1_000_000, "-m fuzz raw --requests {count} --seed {seed} --json", "tests/fuzz/raw.py"
     ),
     "fuzz-contract": Campaign(
-        1_000_000, "-m fuzz contract --requests {count} --seed {seed} --json", "fuzz/contract.py"
+        1_000_000,
+        "-m fuzz contract --requests {count} --seed {seed} --json",
+        "tests/fuzz/contract.py",
     ),
 }
 
@@ -140,7 +152,7 @@ def append(
     assert isinstance(seconds, int | float), seconds
     row = Run(date, commit, ledger_page.machine(), name, count, seeds, failures, round(seconds))
     page.write_text(ledger_page.add_run(page.read_text(), row))
-    console.print(row.row())
+    click.echo(row.row(), err=True)
     return failures
 
 

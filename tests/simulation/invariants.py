@@ -9,7 +9,7 @@
     I7   what is said to be undone is undone, after it was done, in reverse order
     I8   what is not undone is known to be so
     I9   statistics are those of the log
-    I10  histories have no gaps, only grow, and are the log's
+    I10  histories have no gaps, only grow, and are the log's; their times do not run back
     I11  every record follows from those before (checked with each record, in `Judge.synced`)
     I12  what is recovered is the fold of what is durable: all that was, and at most the frame in doubt
     I13  one attempt of a step at a time, and no undo beside its action
@@ -173,6 +173,19 @@ def i03_one_end_for_each_run(judge: Judge, before: SagaState | None, record: Rec
         "I3",
         lambda: f"{before.id} is {before.status}, and then {first}",
     )
+
+
+def i10_time_does_not_run_back(judge: Judge, record: Record) -> None:
+    """Over all sagas and restarts, whatever the system's clock does."""
+    if judge.log.records:
+        last = judge.log.records[-1].record
+        judge.expect(
+            record.at_utc_s >= last.at_utc_s,
+            "I10",
+            lambda: (
+                f"{record.saga_id} at {record.at_utc_s}, after {last.saga_id} at {last.at_utc_s}"
+            ),
+        )
 
 
 def i14_no_start_after_the_deadline(judge: Judge, before: SagaState | None, record: Record) -> None:

@@ -104,6 +104,7 @@ class Judge:
         for placed in self.log.synced_records(path):
             before = self.log.states.get(placed.record.saga_id)
             invariants.i03_one_end_for_each_run(self, before, placed.record)
+            invariants.i10_time_does_not_run_back(self, placed.record)
             invariants.i14_no_start_after_the_deadline(self, before, placed.record)
             invariants.i22_retries_keep_to_their_policy(self, before, placed.record)
             invariants.i28_what_follows_is_by_the_rules(self, before, placed.record)

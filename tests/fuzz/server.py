@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -17,13 +17,18 @@ from typing import Final
 from fuzz.service import SERVICES
 from sagakeep.http.auth import Role, new_key
 
-ROOT: Final = Path(__file__).parent.parent
+ROOT: Final = Path(__file__).parent.parent.parent
+PLACES: Final = (str(ROOT / "tests"), str(ROOT))  # where Python finds this package and the product
+ENVIRON: Final = {**os.environ, "PYTHONPATH": os.pathsep.join(PLACES)}
 START_S_MAX: Final = 60.0
-REST_S_MAX: Final = 10.0  # until all connections of clients that have gone are closed
+REST_S_MAX: Final = (
+    45.0  # until all connections of clients that have gone are closed: two pings of a stream
+)
 END_S_MAX: Final = 20.0  # until the process has ended after SIGTERM; its grace is a tenth of it
 SLOW_S_MAX: Final = (
     2.0  # the server's deadlines for a head, for a body and for a client that does not read
 )
+SLOW: Final = {"headersSMax": SLOW_S_MAX, "bodySMax": SLOW_S_MAX, "writeStallSMax": SLOW_S_MAX}
 _ADDRESS: Final = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")
 
 
@@ -99,16 +104,18 @@ class Server:
 
 
 @contextmanager
-def running_server(directory: Path, *, with_key: bool = False) -> Iterator[Server]:
-    """Run a server on a new directory, and end it however the block is left."""
+def running_server(
+    directory: Path, *, with_key: bool = False, limits: Mapping[str, float] = SLOW
+) -> Iterator[Server]:
+    """Run a server on a new directory, and end it however the block is left; `limits` by their names in TOML."""
     directory.mkdir(parents=True)
     key, sha256 = new_key(Role.OPERATOR) if with_key else ("", "")
     config = directory / "sagakeep.toml"
-    config.write_text(_config(directory, sha256))
+    config.write_text(_config(directory, sha256, limits))
     log = directory / "log"
     command = [sys.executable, "-m", "sagakeep", "serve", "--config", str(config)]
     with open(directory / "out", "wb") as out, log.open("wb") as errors:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=errors)
+        process = subprocess.Popen(command, cwd=ROOT, env=ENVIRON, stdout=out, stderr=errors)
     try:
         yield Server(directory, key, process, log)
     finally:
@@ -117,14 +124,14 @@ def running_server(directory: Path, *, with_key: bool = False) -> Iterator[Serve
             process.wait()
 
 
-def _config(directory: Path, sha256: str) -> str:
+def _config(directory: Path, sha256: str, limits: Mapping[str, float]) -> str:
     lines = [
         'bind = "127.0.0.1:0"',
         f"data = {json.dumps(str(directory / 'data'))}",
         f"grace = {END_S_MAX / 10}",
         "[log]\nformat = 'json'",
         "[limits]",
-        *[f"{name} = {SLOW_S_MAX}" for name in ("headersSMax", "bodySMax", "writeStallSMax")],
+        *[f"{name} = {bound}" for name, bound in limits.items()],
         *[f'[services.{name}]\npython = "fuzz.service:instant"' for name in SERVICES],
     ]
     if sha256:

@@ -8,7 +8,6 @@ nothing without a key that wants one.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -16,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from fuzz.server import ROOT, Broken, Server, running_server
+from fuzz.server import ENVIRON, Broken, Server, running_server
 
 CHECKS: Final = (
     "not_a_server_error",
@@ -62,14 +61,14 @@ def _run(server: Server, directory: Path, arguments: list[str], seed: int) -> di
     """Run schemathesis once."""
     counts = directory / "counts.json"
     environ = {
-        **os.environ,
+        **ENVIRON,  # it leaves files where it runs, which is elsewhere
         "SCHEMATHESIS_HOOKS": "fuzz.contract_hooks",
         "FUZZ_COUNTS": str(counts),
         "FUZZ_SEED": str(seed),
     }
     command = [sys.executable, "-m", "schemathesis.cli", *arguments]
     done = subprocess.run(
-        command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=RUN_S_MAX
+        command, cwd=directory, env=environ, capture_output=True, text=True, timeout=RUN_S_MAX
     )
     if done.returncode != 0:
         server.check_alive()
