@@ -184,9 +184,9 @@ def repair(
 ) -> None:
     """Give up what is damaged in the journal in DIRECTORY, so that the rest can be used.
 
-    Without --yes it changes nothing and says what would be lost. Without an option it sets snapshots aside that
-    are damaged or contradict the journal, by which nothing is lost. The original bytes are kept in
-    DIRECTORY/quarantine. No server may run on the directory.
+    Without --yes it changes nothing and says what would be lost. Without an option it does what costs nothing: it
+    puts single wrong bits back and sets snapshots aside that are damaged or contradict the journal. The original
+    bytes are kept in DIRECTORY/quarantine. No server may run on the directory.
     """
     from sagakeep.repair import NoBoundary
     from sagakeep.repair_listing import repair_directory

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from sagakeep.codec import glance
 from sagakeep.errors import JournalCorrupt, JournalError
-from sagakeep.mending import find_wrong_bit
 from sagakeep.runtime import frame, segment
 from sagakeep.runtime.disk import Disk
 from sagakeep.runtime.journal_directory import Paths, read_file
-from sagakeep.salvage import Gap, read_beyond, read_chain
+from sagakeep.salvage import Gap, cluttered_end, read_beyond, read_chain
+from sagakeep.wrong_bit import find_wrong_bit
 
 
 class Diagnosis(NamedTuple):
@@ -23,7 +23,7 @@ class Diagnosis(NamedTuple):
     position: int
     end: int
     sagas: tuple[str, ...]
-    is_one_bit: bool  # one bit is wrong, so nothing need be lost
+    remedy: str  # how it is mended without any loss, "" when it is not
     command: str  # what repairs it, without --yes; "" when only a copy helps
 
     @property
@@ -32,8 +32,8 @@ class Diagnosis(NamedTuple):
         lines = [f"{self.file}: offset {self.offset}: {self.reason}"]
         if self.position >= 0:
             lines.append(f"positions {self.position} to {self.end} of the journal cannot be used")
-        if self.is_one_bit:
-            lines.append("a single bit is wrong there: it can be put back, and nothing is lost")
+        if self.remedy:
+            lines.append(f"{self.remedy}, and nothing is lost")
         if self.sagas:
             lines.append(f"sagas that are named there: {', '.join(self.sagas)}")
         return lines
@@ -42,7 +42,7 @@ class Diagnosis(NamedTuple):
 def diagnose(disk: Disk, paths: Paths, error: JournalCorrupt) -> Diagnosis:
     """Look at the place of an error, without changing anything."""
     file, offset, reason = error.file, error.offset, error.reason
-    found = Diagnosis(file, offset, reason, -1, -1, (), False, "")
+    found = Diagnosis(file, offset, reason, -1, -1, (), "", "")
     directory = shlex.quote(paths.root)
     if file.endswith(".snap"):
         return found._replace(command=f"sagakeep repair {directory}")
@@ -59,7 +59,11 @@ def diagnose(disk: Disk, paths: Paths, error: JournalCorrupt) -> Diagnosis:
             found = found._replace(position=first, end=first + gap.length, sagas=gap.sagas)
             break
     if find_wrong_bit(disk, paths, error) is not None:
-        return found._replace(is_one_bit=True, command=f"sagakeep repair {directory}")
+        remedy = "a single bit is wrong there: it can be put back"
+        return found._replace(remedy=remedy, command=f"sagakeep repair {directory}")
+    if cluttered_end(disk, chain, file) == offset:
+        remedy = "what stands there is of no frame: it can be cleared"
+        return found._replace(remedy=remedy, command=f"sagakeep repair {directory}")
     return found._replace(command=command)
 
 

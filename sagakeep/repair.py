@@ -2,10 +2,8 @@
 
     plan_truncation     the journal ends at a position; what stands behind it is lost
     plan_quarantine     the records of some sagas are taken out, in place: no position changes
-    plan_mending        a wrong bit is put back, a snapshot that is damaged or wrong set aside; nothing is lost
 
-A plan changes nothing. It says what is lost, and it has been tried: what the directory would be was audited.
-`carry_out` makes it so (`runtime.amendment`); the original bytes stay in `quarantine`.
+What can be mended without a loss is in `mend`.
 
 Taking records out keeps every frame's place and length, but its crcs change, and with them the chain: all frames
 behind it are written anew, with the same records.
@@ -14,67 +12,23 @@ behind it are written anew, with the same records.
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Sequence
-from typing import Final, NamedTuple
 
-from sagakeep.audit import Audit
 from sagakeep.codec import glance, void_of
-from sagakeep.diagnosis import diagnose
 from sagakeep.errors import JournalCorrupt, JournalError, SagaNotFound
-from sagakeep.loss import Loss, Losses, Standing
-from sagakeep.mending import WrongBit, find_wrong_bit
-from sagakeep.overlay import OverlayDisk
+from sagakeep.loss import Losses
+from sagakeep.repair_plan import Plan, amendment_of, inner_path, overlay_of, tried
 from sagakeep.runtime import frame, segment
-from sagakeep.runtime.amendment import Amendment, Replacement, amend
+from sagakeep.runtime.amendment import Replacement
 from sagakeep.runtime.disk import Disk
 from sagakeep.runtime.journal_check import verify_journal
 from sagakeep.runtime.journal_directory import Format, Head, Paths, read_file, read_format
 from sagakeep.runtime.snapshot_file import DamagedSnapshot, Snapshot, read_snapshots
-from sagakeep.salvage import Chain, ChainedSegment, Gap, read_beyond, read_chain
-
-BITS_MAX: Final = 64  # put back in one repair; a disk with more is not one to go on with
-_DERIVED: Final = ("index.sqlite", "index.sqlite-wal", "index.sqlite-shm")
-
-
-class Plan(NamedTuple):
-    """A repair that was thought through; `complaint` says what would still be wrong after it, "" for nothing."""
-
-    what: str
-    amendment: Amendment
-    losses: tuple[Loss, ...]
-    gaps: tuple[Gap, ...]
-    complaint: str
-    next_command: str  # what would help against the complaint, ""
-    error: JournalCorrupt | None  # the complaint, when it has a place
-    is_mending: bool = False  # it gives up nothing, so it is worth doing though a complaint is left
-
-    @property
-    def is_empty(self) -> bool:
-        return not (self.amendment.replaced or self.amendment.removed)
-
-    def told(self) -> dict[str, object]:
-        """Return the plan as JSON has it."""
-        return {
-            "what": self.what,
-            "lost": [one._asdict() for one in self.losses],
-            "unreadable": [one._asdict() for one in self.gaps],
-            "replaced": [one.path for one in self.amendment.replaced],
-            "removed": list(self.amendment.removed),
-            "goodAfter": not self.complaint,
-            "complaint": self.complaint,
-            "nextCommand": self.next_command,
-        }
+from sagakeep.salvage import Chain, ChainedSegment, Gap, cluttered_end, read_beyond, read_chain
 
 
 class NoBoundary(JournalError):
     """The journal cannot end at this position; the text names those where it can."""
-
-
-def carry_out(disk: Disk, paths: Paths, plan: Plan) -> str:
-    """Make a plan of a locked directory so, durably; return where the original bytes are."""
-    report = json.dumps(plan.told(), ensure_ascii=False, indent=1).encode()
-    return amend(disk, paths, plan.amendment, report)
 
 
 def plan_truncation(disk: Disk, paths: Paths, position: int) -> Plan:
@@ -88,8 +42,9 @@ def plan_truncation(disk: Disk, paths: Paths, position: int) -> Plan:
         else:
             losses.add_body(found.body)
     replaced = [*_cut(disk, paths, kept, position), *_notes(disk, paths, chain.uuid, kept)]
+    replaced += _cleared(disk, paths, chain, kept)
     beyond = []
-    for snapshot in read_snapshots(_over(disk, paths, replaced, []), paths.root):
+    for snapshot in read_snapshots(overlay_of(disk, paths, replaced, []), paths.root):
         if isinstance(snapshot, DamagedSnapshot):
             beyond.append(snapshot.path)
         elif snapshot.position > position:
@@ -97,8 +52,8 @@ def plan_truncation(disk: Disk, paths: Paths, position: int) -> Plan:
             beyond.append(_snapshot_path(paths, snapshot))
     names = [f"{paths.wal}/{name}" for name in disk.list(paths.wal) if segment.parse_name(name)]
     dropped = [path for path in names if path not in {one.path for one in kept}]
-    amendment = _amendment(disk, paths, replaced, [*dropped, *beyond])
-    return _tried(disk, paths, f"the journal ends at position {position}", amendment, losses)
+    amendment = amendment_of(disk, paths, replaced, [*dropped, *beyond])
+    return tried(disk, paths, f"the journal ends at position {position}", amendment, losses)
 
 
 def plan_quarantine(disk: Disk, paths: Paths, saga_ids: frozenset[str]) -> Plan:
@@ -117,53 +72,12 @@ def plan_quarantine(disk: Disk, paths: Paths, saga_ids: frozenset[str]) -> Plan:
         data, previous_crc = make()
         if data != read_file(disk, one.path):
             replaced.append(
-                Replacement(_inner(paths, one.path), functools.partial(_bytes_of, make))
+                Replacement(inner_path(paths, one.path), functools.partial(_bytes_of, make))
             )
     snapshots = [f"{paths.snap}/{name}" for name in disk.list(paths.snap) if name.endswith(".snap")]
-    amendment = _amendment(disk, paths, replaced, snapshots)
+    amendment = amendment_of(disk, paths, replaced, snapshots)
     what = f"the records of {', '.join(sorted(saga_ids))} are taken out"
-    return _tried(disk, paths, what, amendment, losses)
-
-
-def plan_mending(disk: Disk, paths: Paths) -> Plan:
-    """Put single wrong bits back, and set aside the snapshots that are damaged or contradict the journal."""
-    wrong: list[str] = []  # snapshots that contradict the journal
-    bits: dict[str, list[WrongBit]] = {}
-    while True:
-        replaced = [
-            Replacement(_inner(paths, path), functools.partial(_put_back, disk, tuple(many)))
-            for path, many in bits.items()
-        ]
-        over = _over(disk, paths, replaced, [])  # in which FORMAT may be whole again
-        snapshots = read_snapshots(over, paths.root)
-        aside = [one.path for one in snapshots if isinstance(one, DamagedSnapshot)] + wrong
-        amendment = _amendment(disk, paths, replaced, aside)
-        told = _told_mending([one for many in bits.values() for one in many], len(aside))
-        plan = _tried(disk, paths, told, amendment, Losses())._replace(is_mending=True)
-        error = plan.error
-        if error is None or sum(map(len, bits.values())) == BITS_MAX:
-            return plan
-        if error.file.endswith(".snap") and error.file not in wrong:
-            wrong.append(error.file)
-        elif (found := find_wrong_bit(over, paths, error)) is not None:
-            bits.setdefault(found.path, []).append(found)
-        else:
-            return plan
-
-
-def _put_back(disk: Disk, bits: tuple[WrongBit, ...]) -> bytes:
-    data = read_file(disk, bits[0].path)
-    for one in bits:
-        data = one.put_back(data)
-    return data
-
-
-def _told_mending(bits: list[WrongBit], snapshots: int) -> str:
-    told = [f"bit {one.bit} of byte {one.offset} of {one.path} is put back" for one in bits]
-    return (
-        ", ".join([*told, *(["snapshots are set aside"] if snapshots else [])])
-        or "nothing is mended"
-    )
+    return tried(disk, paths, what, amendment, losses)
 
 
 # What stays
@@ -194,7 +108,19 @@ def _cut(
     if not any(read_file(disk, last.path)[length:]):
         return []
     make = functools.partial(read_file, disk, last.path, length)
-    return [Replacement(_inner(paths, last.path), make)]
+    return [Replacement(inner_path(paths, last.path), make)]
+
+
+def _cleared(
+    disk: Disk, paths: Paths, chain: Chain, kept: Sequence[ChainedSegment]
+) -> list[Replacement]:
+    """Take away what stands behind the ends of the segments before the last."""
+    ends = [(one.path, cluttered_end(disk, chain, one.path)) for one in kept[:-1]]
+    return [
+        Replacement(inner_path(paths, path), functools.partial(read_file, disk, path, end))
+        for path, end in ends
+        if end is not None
+    ]
 
 
 def _notes(
@@ -246,48 +172,6 @@ def _voided(body: bytes, saga_ids: frozenset[str]) -> tuple[bytes, int]:
 
 def _bytes_of(make: functools.partial[tuple[bytes, int]]) -> bytes:
     return make()[0]
-
-
-# The plan
-
-
-def _amendment(
-    disk: Disk, paths: Paths, replaced: list[Replacement], removed: list[str]
-) -> Amendment:
-    """Collect the changes; what is derived goes with any of them."""
-    derived = [name for name in _DERIVED if disk.exists(f"{paths.root}/{name}")]
-    inner = tuple(_inner(paths, path) for path in removed)
-    return Amendment(tuple(replaced), inner, tuple(derived) if replaced or removed else ())
-
-
-def _tried(disk: Disk, paths: Paths, what: str, amendment: Amendment, losses: Losses) -> Plan:
-    """Audit what the directory would be."""
-    after = _over(disk, paths, amendment.replaced, (*amendment.removed, *amendment.derived))
-    left: dict[str, Standing] = {}
-    complaint = command = ""
-    corrupt: JournalCorrupt | None = None
-    try:
-        for one in Audit(after, paths.root):
-            if one.state.id in losses.furthest:
-                left[one.state.id] = Standing(one.state.status, one.state.sequence)
-    except JournalCorrupt as error:
-        corrupt, complaint, command = error, str(error), diagnose(after, paths, error).command
-    except JournalError as error:
-        complaint = str(error)
-    lost = losses.against(left)
-    return Plan(what, amendment, lost, tuple(losses.gaps), complaint, command, corrupt)
-
-
-def _over(
-    disk: Disk, paths: Paths, replaced: Sequence[Replacement], removed: Sequence[str]
-) -> OverlayDisk:
-    """The disk as it would be."""
-    makers = {f"{paths.root}/{one.path}": one.make for one in replaced}
-    return OverlayDisk(disk, makers, frozenset(f"{paths.root}/{path}" for path in removed))
-
-
-def _inner(paths: Paths, path: str) -> str:
-    return path.removeprefix(f"{paths.root}/")
 
 
 def _snapshot_path(paths: Paths, snapshot: Snapshot) -> str:

@@ -47,6 +47,14 @@ class Chain(NamedTuple):
         return self.segments[-1].end if self.segments else 0
 
 
+def cluttered_end(disk: Disk, chain: Chain, path: str) -> int | None:
+    """Return where a segment ends that another one follows, if anything stands behind that; it is of no frame."""
+    for one in chain.segments[:-1]:
+        if one.path == path and any(read_file(disk, path)[one.ends[-1] :]):
+            return one.ends[-1]
+    return None
+
+
 class Gap(NamedTuple):
     """Bytes that cannot be read as frames; `sagas` are ids that stand in them, right or wrong."""
 

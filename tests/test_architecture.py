@@ -33,8 +33,8 @@ LAYERS = {
     "demo": "demo demo_barrier demo_ledger",
     "settings": "config environ settings setting_rules logs",
     "offline": """
-        audit event_listing finding_listing verify_listing repair_listing diagnosis repair mending loss
-        salvage overlay
+        audit event_listing finding_listing verify_listing repair_listing diagnosis repair repair_plan
+        mend wrong_bit loss salvage overlay
         """,
     "grade": "grade.*",
     "simulation": "simulation.*",

@@ -11,7 +11,7 @@ import pytest
 from planted.bugs import BUGS
 from planted.drill import Bug, CannotPlant, drill, replaced
 
-QUICK = ("undo-overtakes-action", "acknowledged-before-fsync", "wrong-crc-taken-for-torn")
+QUICK = ("acknowledged-before-fsync", "wrong-crc-taken-for-torn")
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=[bug.name for bug in BUGS])
@@ -57,11 +57,20 @@ def test_a_product_without_a_bug_is_not_accused():
 
 
 def test_the_command_prints_the_table():
-    command = [sys.executable, "-m", "planted", "--json", "--seeds", "60", "--bug", QUICK[0]]
+    command = [
+        sys.executable,
+        "-m",
+        "planted",
+        "--json",
+        "--seeds",
+        "60",
+        "--bug",
+        "undo-overtakes-action",
+    ]
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=Path(__file__).parent, check=True
     )
     told = json.loads(done.stdout)
     assert told["caught"] == told["bugs"] == 1
-    assert told["table"][0]["bug"] == QUICK[0]
+    assert told["table"][0]["bug"] == "undo-overtakes-action"
     assert told["table"][0]["by"].startswith("I")

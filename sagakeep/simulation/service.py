@@ -53,7 +53,7 @@ Script = Callable[[Call], Reaction]
 
 AFTER_TIMEOUT_S: Final = 1.0  # how late what is late is
 
-_REFUSED: Final = AttemptResult(Outcome.NOT_DONE, error="refused", permanent=True)
+REFUSED: Final = AttemptResult(Outcome.NOT_DONE, error="refused", permanent=True)
 _UNAVAILABLE: Final = AttemptResult(Outcome.NOT_DONE, error="no connection")
 _ERROR: Final = AttemptResult(Outcome.UNKNOWN, error="500")
 _RESET: Final = AttemptResult(Outcome.UNKNOWN, error="the connection broke")
@@ -92,7 +92,7 @@ class SimulatedService:
     async def _react(self, call: Call, reaction: Reaction) -> AttemptResult:
         match reaction.behaviour:
             case Behaviour.REFUSED:
-                return await self._answer(_REFUSED, reaction)
+                return await self._answer(REFUSED, reaction)
             case Behaviour.UNAVAILABLE:
                 return await self._answer(_UNAVAILABLE, reaction)
             case Behaviour.BUSY:

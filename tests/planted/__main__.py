@@ -8,7 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from .bugs import BUGS
-from .drill import Caught, drill
+from .drill import Caught, drill, replaced
 
 
 def main() -> int:
@@ -19,6 +19,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     bugs = [bug for bug in BUGS if not asked.bug or bug.name in asked.bug]
+    for bug in bugs:
+        replaced(bug)  # a table that is out of date is told before hours are spent
     all_caught: list[Caught] = []
     with ThreadPoolExecutor(asked.jobs) as pool:
         for caught in pool.map(lambda bug: drill(bug, asked.seeds), bugs):

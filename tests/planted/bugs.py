@@ -218,6 +218,7 @@ ACTORS = (
         f"{_A}journal.py",
         "            self.full = str(error)\n            return None",
         "            self.full = str(error)\n            return self.files.position",
+        "faults/rolling",
     ),
     Bug(
         "idempotency-key-not-looked-up",
@@ -247,8 +248,8 @@ ACTORS = (
     Bug(
         "no-timeout-of-an-attempt",
         f"{_A}gateway.py",
-        "gateway.timers.set_after(call.timeout_s, self._on_timeout)",
-        "gateway.timers.set_after(call.timeout_s * 1e6, self._on_timeout)",
+        "gateway.timers.set_at(began_s + call.timeout_s, self._on_timeout)",
+        "gateway.timers.set_at(began_s + call.timeout_s * 1e6, self._on_timeout)",
     ),
 )
 
@@ -275,19 +276,7 @@ MACHINE = (
         "late-reply-applied",
         "sagakeep/machine.py",
         "    if news.late or not _is_awaited(state, news):",
-        "    if news.late and not _is_awaited(state, news):",
-    ),
-    Bug(
-        "answer-of-another-attempt-taken",
-        "sagakeep/machine.py",
-        "    return awaited and (news.epoch, news.attempt) == (call.epoch, call.attempt)",
-        "    return awaited and news.epoch == call.epoch",
-    ),
-    Bug(
-        "probe-without-an-answer-is-not-done",
-        "sagakeep/machine.py",
-        '            return UNKNOWN, None, "the probe did not',
-        '            return NOT_DONE, None, "the probe did not',
+        "    if state is None:",
     ),
     Bug(
         "probe-that-failed-is-not-done",
@@ -316,8 +305,8 @@ MACHINE = (
     Bug(
         "backoff-not-waited-for",
         "sagakeep/course.py",
-        "step.action.retry_at_utc_s <= now_utc_s)",
-        "step.action.retry_at_utc_s <= now_utc_s + 5)",
+        "step.action.retry_at_utc_s <= now_utc_s:",
+        "step.action.retry_at_utc_s <= now_utc_s + 5:",
     ),
     Bug(
         "undo-without-a-last-attempt",
@@ -328,8 +317,8 @@ MACHINE = (
     Bug(
         "step-begun-before-what-it-needs",
         "sagakeep/course.py",
-        "and done.issuperset(dependencies[step_id]))",
-        "and True)",
+        "            if done.issuperset(dependencies[step_id]):",
+        "            if dependencies:",
     ),
     Bug(
         "last-step-skipped",
@@ -340,7 +329,7 @@ MACHINE = (
     Bug(
         "undone-step-kept-as-done",
         "sagakeep/changes.py",
-        "tuple(name for name in state.completed if name != event.step_id)",
+        "tuple([name for name in state.completed if name != event.step_id])",
         "state.completed",
     ),
     Bug(

@@ -28,6 +28,12 @@
     I27  every answer is a version of the saga, not older than any that was given before it was asked for;
          a saga is one register with one order of writes, so that is linearizability
 
+    I28  the rules for what follows, read off each durable record without the product's own questions: no
+         attempt after a refusal for good; no undo past the pivot, of a saga or a doubt that is held, or outside
+         of what was asked; no retry beyond its maximum; nothing is deleted while it moves
+    I29  the attempts of a call are numbered 1, 2, 3 ... for as long as it has its key, also after an operator's
+         retry: an answer that comes late is never taken for one that is waited for
+
 Not checked, for there is nothing to check in the product as it is: I23 (no bytes are ever erased: deleted sagas
 stay in the journal) and the archive in I10 and I26 (finished sagas stay in the journal and have a row). The ramp
 of I22 is too wide for four sagas; `test_gateway` has it.
@@ -40,7 +46,7 @@ from typing import TYPE_CHECKING
 
 from sagakeep import events as e
 from sagakeep.actors.saga_query import SagaQuery
-from sagakeep.definition import StepKind
+from sagakeep.definition import InDoubt, OnFailure, StepKind
 from sagakeep.effects import RunCall, idempotency_key, outstanding
 from sagakeep.errors import JournalCorrupt
 from sagakeep.events import Record
@@ -49,6 +55,7 @@ from sagakeep.saga_status import COMPENSATED, COMPENSATION_FAILED, COMPLETED, RU
 from sagakeep.service import DONE, NOT_DONE, UNKNOWN, Call
 from sagakeep.simulation.ledger import Entry, Promise
 from sagakeep.simulation.process import DoesNotEnd
+from sagakeep.simulation.service import REFUSED
 from sagakeep.simulation.world import Ending, How
 from sagakeep.state import FINAL, MOVING, SagaState, is_done, pivot_is_done, scope_of
 from sagakeep.step_status import COMPENSATED as UNDONE
@@ -224,6 +231,81 @@ def i22_retries_keep_to_their_policy(
             "I22",
             lambda: f"{where} at {record.at_utc_s}, due {at_s}",
         )
+
+
+def i28_what_follows_is_by_the_rules(
+    judge: Judge, before: SagaState | None, record: Record
+) -> None:
+    if before is None:
+        return
+    for event in record.events:
+        match event:
+            case e.StepRetry() | e.CompensationRetry():
+                holds = event.error != REFUSED.error
+                rule = "is tried again after a refusal for good"
+            case e.SagaCompensating(reason=reason):
+                is_held = before.definition.on_failure is OnFailure.HOLD and reason != "request"
+                holds = not _is_past_pivot(before, record) and not is_held
+                rule = "turns back past its pivot, or though it is held"
+            case e.CompensationStarted(step_id=step_id):
+                holds = _may_be_undone(before, record, step_id)
+                rule = (
+                    "undoes what is past its pivot, a doubt that is held, or what nobody asked for"
+                )
+            case e.SagaRetry():
+                holds = before.retry_count < before.definition.retries_max
+                rule = "is retried once too often"
+            case e.SagaDeleted():
+                holds, rule = before.status not in MOVING, "is deleted while it moves"
+            case _:
+                continue
+        judge.expect(holds, "I28", f"{before.id} {rule}: {event}")
+
+
+def i29_attempts_are_counted_on(judge: Judge, record: Record) -> None:
+    earlier = [*judge.log.of_saga.get(record.saga_id, ()), record]
+    for event in record.events:
+        if isinstance(event, e.StepStarted | e.CompensationStarted):
+            place = (type(event), event.step_id, event.epoch)
+            made = [
+                one.attempt
+                for each in earlier
+                for one in each.events
+                if isinstance(one, e.StepStarted | e.CompensationStarted)
+                and (type(one), one.step_id, one.epoch) == place
+            ]
+            text = f"{record.saga_id}: the attempts of {place} are {made}"
+            judge.expect(made == list(range(1, len(made) + 1)), "I29", text)
+
+
+def _is_past_pivot(before: SagaState, record: Record) -> bool:
+    done = {one.step_id for one in record.events if isinstance(one, e.StepCompleted)}
+    done |= {step_id for step_id, step in before.steps.items() if step.action.outcome is DONE}
+    return any(one.kind is StepKind.PIVOT and one.id in done for one in before.definition.steps)
+
+
+def _may_be_undone(before: SagaState, record: Record, step_id: str) -> bool:
+    wishes = [one for one in record.events if isinstance(one, e.SagaCompensating)]
+    is_asked = before.doubt_accepted or any(one.reason == "request" for one in wishes)
+    is_asked = is_asked or any(isinstance(one, e.SagaRetry) for one in record.events)
+    is_in_doubt = before.steps[step_id].action.outcome is UNKNOWN
+    is_held = is_in_doubt and before.step(step_id).in_doubt is InDoubt.HOLD and not is_asked
+    scope = wishes[-1].step_id if wishes else before.scope
+    is_wanted = _is_in_scope(before, step_id, scope)
+    return is_wanted and not is_held and not _is_past_pivot(before, record)
+
+
+def _is_in_scope(state: SagaState, step_id: str, scope: str) -> bool:
+    """Is it the step of a partial compensation, or does it depend on it, directly or not?"""
+    found, todo = set(), [step_id]
+    while todo:
+        one = todo.pop()
+        if not scope or one == scope:
+            return True
+        if one not in found:
+            found.add(one)
+            todo += state.step(one).depends_on
+    return False
 
 
 # Calls

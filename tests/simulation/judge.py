@@ -107,6 +107,8 @@ class Judge:
             invariants.i10_time_does_not_run_back(self, placed.record)
             invariants.i14_no_start_after_the_deadline(self, before, placed.record)
             invariants.i22_retries_keep_to_their_policy(self, before, placed.record)
+            invariants.i28_what_follows_is_by_the_rules(self, before, placed.record)
+            invariants.i29_attempts_are_counted_on(self, placed.record)
             try:
                 self.log.add(placed)
             except ImpossibleEvent as error:

@@ -82,6 +82,9 @@ SMALL: dict[str, Configuration] = {
             )
         )
     ),
+    "rolling": _world(_saga("s", _step("a"), _step("b")))._replace(
+        shape=Shape(300, 600, 1 << 20)  # a segment for every few frames
+    ),
     "same": _world(_nameless("a key for both"), _nameless("a key for both")),
     "two": _world(
         _saga("s", _step("a")),

@@ -1,4 +1,4 @@
-"""Mending: find the one bit whose flip makes damaged bytes what they were.
+"""Wrong bits: find the one bit whose flip makes damaged bytes what they were.
 
 A checksum tells more than that bytes are wrong. The crc of a frame with one flipped bit differs from the right
 one by a value that depends on the place of the bit alone, and no two places have the same (below 512 MB); so the
