@@ -110,9 +110,9 @@ def main() -> None:
 @click.option("--demo", is_flag=True, help="Serve inventory, payment and shipping in this process.")
 def serve(path: str | None, data: str | None, bind: str | None, demo: bool) -> None:
     """Run the server until SIGTERM."""
-    from sagakeep.config import use_limits
     from sagakeep.logs import configure_logs
-    from sagakeep.settings import load_config
+    from sagakeep.settings.config import use_limits
+    from sagakeep.settings.sources import load_config
 
     given = {"data": data, "bind": bind}
     flags = {key: value for key, value in given.items() if value is not None}
@@ -148,7 +148,7 @@ def verify(context: click.Context, directory: str, as_json: bool) -> None:
 
     The directory may be in use. Exits with 1, and says where and what to do, when something is wrong.
     """
-    from sagakeep.verify_listing import list_verification
+    from sagakeep.offline.verify_listing import list_verification
 
     context.exit(0 if list_verification(directory, as_json=as_json) else 1)
 
@@ -188,8 +188,8 @@ def repair(
     puts single wrong bits back and sets snapshots aside that are damaged or contradict the journal. The original
     bytes are kept in DIRECTORY/quarantine. No server may run on the directory.
     """
-    from sagakeep.repair import NoBoundary
-    from sagakeep.repair_listing import repair_directory
+    from sagakeep.offline.repair import NoBoundary
+    from sagakeep.offline.repair_listing import repair_directory
 
     if dry_run and yes:
         raise click.UsageError("--dry-run and --yes exclude each other")
@@ -212,7 +212,7 @@ def events(directory: str, saga: str) -> None:
     A table on a terminal, else one JSON object a line. What a saga calls sensitive is redacted. The
     directory may be in use.
     """
-    from sagakeep.event_listing import list_events
+    from sagakeep.offline.event_listing import list_events
 
     list_events(directory, saga)
 
@@ -302,7 +302,7 @@ def config_group() -> None:
 @_CONFIG
 def config_show(path: str | None) -> None:
     """Print every setting, its value and where it comes from; secrets are masked."""
-    from sagakeep.settings import read_settings, rows_of
+    from sagakeep.settings.sources import read_settings, rows_of
 
     for name, value, origin in rows_of(read_settings(path, os.environ, {})):
         click.echo(f"{f'{name} = {value}':60} # {origin}")

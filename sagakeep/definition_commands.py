@@ -29,7 +29,7 @@ def check(file: IO[bytes], as_json: bool) -> None:
     Prints what a careful reviewer would say, with a reason and a fix each, and what the saga takes at worst.
     Exit code 0: nothing to say; 1: findings; 2: the file is broken. docs/findings.md explains every code.
     """
-    from sagakeep.finding_listing import list_findings
+    from sagakeep.findings.listing import list_findings
 
     if list_findings(_definition_in(file, as_json), as_json=as_json):
         raise click.exceptions.Exit(1)
@@ -63,7 +63,7 @@ def prove(
     The engine is the real one; services, disk and time are simulated. Exit code 0: every world holds; 1: some do
     not; 2: a file is broken. docs/prove.md says what is proved and what is not.
     """
-    from sagakeep.proof_command import ProofCommand
+    from sagakeep.proof.command import ProofCommand
 
     definition = _definition_in(file, as_json)
     with _telling_faults(as_json):

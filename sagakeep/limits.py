@@ -1,6 +1,6 @@
 """Every bound of sagakeep, with its unit and its reason; nothing in the product grows without one of these.
 
-The names end in unit and bound. What a deployment may change is a field of `sagakeep.config.Limits`,
+The names end in unit and bound. What a deployment may change is a field of `sagakeep.settings.config.Limits`,
 whose defaults are these.
 """
 

@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Final, TextIO
 
-from sagakeep.config import LogConfig, LogFormat
+from sagakeep.settings.config import LogConfig, LogFormat
 
 _ESCAPES: Final = {
     code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

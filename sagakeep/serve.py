@@ -22,8 +22,7 @@ import trio
 from starlette.types import ASGIApp
 
 from sagakeep.bind import Bind, parse_bind
-from sagakeep.config import Config
-from sagakeep.demo import demo_services
+from sagakeep.demo.services import demo_services
 from sagakeep.http.app import make_app
 from sagakeep.http.auth import ApiKey, Role
 from sagakeep.http.edge import edge
@@ -32,6 +31,7 @@ from sagakeep.orchestrator import Orchestrator, opening_orchestrator
 from sagakeep.process import keep_no_core, room_for_connections
 from sagakeep.runtime.collector import slow_collector_down
 from sagakeep.services import make_services
+from sagakeep.settings.config import Config
 
 RESTART_S: Final = 1.0  # between the end of a server that failed and the next one
 CLOSE_S_MAX: Final = 2.0  # for replies that are still being sent when all sagas are at rest

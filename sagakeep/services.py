@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from functools import reduce
 from typing import Final
 
-from sagakeep.config import ServiceConfig, StatusMeaning
 from sagakeep.errors import ConfigurationError
 from sagakeep.http.caller import HttpCaller, StatusRule
 from sagakeep.orchestrator import ServiceSpec
 from sagakeep.python_caller import PythonCaller
 from sagakeep.service import Outcome
+from sagakeep.settings.config import ServiceConfig, StatusMeaning
 
 _RULES: Final[Mapping[StatusMeaning, StatusRule]] = {
     StatusMeaning.DONE: StatusRule(Outcome.DONE),

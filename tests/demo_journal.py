@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from sagakeep.demo import demo_services
+from sagakeep.demo.services import demo_services
 from sagakeep.orchestrator import open_orchestrator
 from sagakeep.validation import parse_definition
 

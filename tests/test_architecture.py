@@ -22,7 +22,7 @@ LAYERS = {
         service definition events messages saga_status step_status state transitions changes course
         machine effects plan graph order mapping expression backoff codec validation conversion faults
         json_text json_value pointer redaction reply published standing view bind transitions_page
-        finding findings rules.* worst_case json_place definition_file
+        json_place definition_file findings.*
         """,
     "runtime": "runtime.*",
     "actors": "actors.*",
@@ -30,15 +30,12 @@ LAYERS = {
     "facade": "orchestrator actors.engine",
     "http": "http.*",
     "participant": "participant participant.*",
-    "demo": "demo demo_barrier demo_ledger",
-    "settings": "config environ settings setting_rules logs",
-    "offline": """
-        audit event_listing finding_listing verify_listing repair_listing diagnosis repair repair_plan
-        mend wrong_bit loss salvage overlay
-        """,
+    "demo": "demo.*",
+    "settings": "settings.* logs",
+    "offline": "offline.* findings.listing",
     "grade": "grade.*",
     "simulation": "simulation.*",
-    "proof": "proof.* proof_command proof_listing",
+    "proof": "proof.*",
     "top": "sagakeep __main__ cli definition_commands complaint process serve services",
 }
 
@@ -76,16 +73,15 @@ RESERVED = {
         "actors.rows",
         "actors.row_file",
         "simulation.rows",
-        "demo_barrier",
-        "demo_ledger",
+        "demo.barrier",
+        "demo.ledger",
         "participant.store",
     },
     "click": {
-        "definition_commands",
-        *("cli", "event_listing", "finding_listing", "verify_listing", "repair_listing"),
-        *("proof_command", "proof_listing"),
+        *("cli", "definition_commands", "findings.listing", "proof.command", "proof.listing"),
+        *("offline.event_listing", "offline.verify_listing", "offline.repair_listing"),
     },
-    "rich": {"event_listing", "proof_listing", "grade.paper"},
+    "rich": {"offline.event_listing", "proof.listing", "grade.paper"},
     "prometheus_client": {"actors.numbers"},
     "fcntl": {"runtime.disk"},
     "jmespath": {"expression", "mapping"},

@@ -5,10 +5,10 @@ import shutil
 import pytest
 from demo_journal import fill
 
-from sagakeep.audit import Audit
 from sagakeep.codec import decode_records, encode_record, encode_state
 from sagakeep.errors import JournalCorrupt, JournalError
 from sagakeep.events import ActorRestarted, Record, SagaStarted
+from sagakeep.offline.audit import Audit
 from sagakeep.runtime.disk import LocalDisk
 from sagakeep.runtime.journal_files import open_journal
 from sagakeep.runtime.snapshot_file import read_newest_snapshot, write_snapshot

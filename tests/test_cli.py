@@ -26,8 +26,8 @@ from sagakeep.errors import (
     SagakeepError,
     SagaNotFound,
 )
-from sagakeep.event_listing import list_events
-from sagakeep.settings import load_config
+from sagakeep.offline.event_listing import list_events
+from sagakeep.settings.sources import load_config
 
 
 @pytest.fixture(scope="module")
@@ -307,7 +307,7 @@ def test_a_bug_is_raised(monkeypatch, filled):
     def broken(*_):
         raise ExceptionGroup("g", [ValueError("x")])
 
-    monkeypatch.setattr("sagakeep.audit.Audit.summary", broken)
+    monkeypatch.setattr("sagakeep.offline.audit.Audit.summary", broken)
     result = run("verify", filled)
     assert isinstance(result.exception, ExceptionGroup)
 

@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from sagakeep import limits
-from sagakeep.config import (
+from sagakeep.errors import ConfigurationError
+from sagakeep.settings.config import (
     ApiKeyConfig,
     Config,
     Limits,
@@ -13,8 +14,7 @@ from sagakeep.config import (
     ServiceConfig,
     StatusMeaning,
 )
-from sagakeep.errors import ConfigurationError
-from sagakeep.settings import DEFAULT, load_config, origin_of, read_settings
+from sagakeep.settings.sources import DEFAULT, load_config, origin_of, read_settings
 
 SHA = "0123456789abcdef" * 4
 

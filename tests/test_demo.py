@@ -7,9 +7,9 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from sagakeep import limits
-from sagakeep.demo import AMOUNT_MAX, QUANTITY_MAX, TIMES_MAX, demo_services
-from sagakeep.demo_barrier import Deed
-from sagakeep.demo_ledger import _Work, read_ledger
+from sagakeep.demo.barrier import Deed
+from sagakeep.demo.ledger import _Work, read_ledger
+from sagakeep.demo.services import AMOUNT_MAX, QUANTITY_MAX, TIMES_MAX, demo_services
 from sagakeep.python_caller import PythonCaller
 from sagakeep.service import Call, Outcome, ServiceRefused, ServiceUnavailable
 

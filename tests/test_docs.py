@@ -14,12 +14,12 @@ import pytest
 from pages import ROOT, anchors, blocks, links, pages, prose
 
 from sagakeep import orchestrator
-from sagakeep.config import Config
-from sagakeep.environ import read_environ
 from sagakeep.faults import Faults
 from sagakeep.http.problems import KINDS, document_of, problem_document
 from sagakeep.http.routes import ROUTES
-from sagakeep.settings import load_config
+from sagakeep.settings.config import Config
+from sagakeep.settings.environ import read_environ
+from sagakeep.settings.sources import load_config
 
 PAGES = pages()
 ids = [str(page.relative_to(ROOT)) for page in PAGES]

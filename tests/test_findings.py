@@ -10,10 +10,10 @@ import pytest
 from pages import ROOT, blocks
 
 from sagakeep.errors import InvalidDefinition
-from sagakeep.finding import Code, Severity, severity_of
-from sagakeep.findings import findings_in
+from sagakeep.findings.finding import Code, Severity, severity_of
+from sagakeep.findings.review import findings_in
+from sagakeep.findings.worst_case import worst_case_of
 from sagakeep.validation import parse_definition
-from sagakeep.worst_case import worst_case_of
 
 PAGE = (ROOT / "docs" / "findings.md").read_text()
 

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from sagakeep.config import LogConfig, LogFormat, LogLevel
 from sagakeep.logs import configure_logs
+from sagakeep.settings.config import LogConfig, LogFormat, LogLevel
 
 HOSTILE = "a\r\nb\tc\x1b[31m\x9b\u2028\x7f d"
 

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from pages import ROOT, section
 
 from sagakeep.cli import main
-from sagakeep.proof_command import _Counter
-from sagakeep.proof_listing import STORIES_SHOWN_MAX
+from sagakeep.proof.command import _Counter
+from sagakeep.proof.listing import STORIES_SHOWN_MAX
 
 STEP = {"id": "a", "service": "s", "action": "do", "compensation": "undo", "maxRetries": 1}
 SAGA = {"name": "n", "steps": [STEP | {"compensationMaxRetries": 1}]}

@@ -11,7 +11,7 @@ from pages import ROOT
 
 from sagakeep.definition_file import DefinitionFile
 from sagakeep.errors import InvalidDefinition
-from sagakeep.findings import findings_in
+from sagakeep.findings.review import findings_in
 from sagakeep.proof.promises import Promises, read_promises
 from sagakeep.proof.proof import Prover, shortest_first
 from sagakeep.proof.scenario import parse_scenario

@@ -170,7 +170,7 @@ def _until_all_rest(terminal, check):
 
 def _assert_keys_are_the_first_ones(terminal):
     """Nothing was called under a new key: the ledger has one entry for each step of each saga."""
-    from sagakeep.demo_ledger import read_ledger
+    from sagakeep.demo.ledger import read_ledger
 
     entries = read_ledger(str(terminal.directory / "sagakeep-data"))
     slow = [entry for entry in entries if not entry.saga_id.startswith("order-")]

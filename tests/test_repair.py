@@ -17,28 +17,28 @@ from demo_journal import fill, order
 from faulty_disk import FaultyDisk, Killed
 from test_journal_document import read_journal
 
-from sagakeep.audit import Audit
 from sagakeep.cli import main
 from sagakeep.codec import decode_records, encode_record
-from sagakeep.demo import demo_services
-from sagakeep.diagnosis import diagnose
+from sagakeep.demo.services import demo_services
 from sagakeep.errors import JournalCorrupt, JournalError, SagaNotFound
 from sagakeep.events import ActorRestarted, Record, SagaCompleted
-from sagakeep.mend import plan_mending
+from sagakeep.offline.audit import Audit
+from sagakeep.offline.diagnosis import diagnose
+from sagakeep.offline.mend import plan_mending
+from sagakeep.offline.overlay import OverlayDisk
+from sagakeep.offline.repair import NoBoundary, plan_quarantine, plan_truncation
+from sagakeep.offline.repair_plan import carry_out
+from sagakeep.offline.salvage import read_chain
+from sagakeep.offline.wrong_bit import find_wrong_bit
 from sagakeep.orchestrator import open_orchestrator
-from sagakeep.overlay import OverlayDisk
-from sagakeep.repair import NoBoundary, plan_quarantine, plan_truncation
-from sagakeep.repair_plan import carry_out
 from sagakeep.runtime import frame
 from sagakeep.runtime.amendment import finish_amendment
 from sagakeep.runtime.disk import LocalDisk
 from sagakeep.runtime.journal_directory import Format, Paths
 from sagakeep.runtime.journal_files import open_journal, verify_journal
 from sagakeep.runtime.snapshot_file import read_newest_snapshot, write_snapshot
-from sagakeep.salvage import read_chain
 from sagakeep.simulation.disk import MemoryDisk
 from sagakeep.validation import parse_definition
-from sagakeep.wrong_bit import find_wrong_bit
 
 PATHS = Paths(DATA)
 SAMPLE = make_sample()
@@ -559,7 +559,7 @@ def test_an_interrupted_repair_is_finished_by_the_next_one_or_by_a_start(directo
 
 
 def test_many_lost_sagas_are_cut_short_in_words_and_not_in_json(directory, monkeypatch):
-    monkeypatch.setattr("sagakeep.repair_listing.SAGAS_SHOWN_MAX", 2)
+    monkeypatch.setattr("sagakeep.offline.repair_listing.SAGAS_SHOWN_MAX", 2)
     result = run("repair", directory, "--truncate-after", "0")
     assert "and 3 more sagas: --json lists all" in result.stdout
     assert (
@@ -736,7 +736,7 @@ def test_bits_are_put_back_though_other_damage_is_left():
 
 
 def test_too_many_wrong_bits_are_not_put_back(monkeypatch):
-    monkeypatch.setattr("sagakeep.mend.BITS_MAX", 2)
+    monkeypatch.setattr("sagakeep.offline.mend.BITS_MAX", 2)
     disk = SAMPLE.disk.copy()
     for path in ANATOMY.segments[:4]:
         data = bytearray(disk.get(path))

@@ -22,12 +22,12 @@ from sagakeep import serve as serve_module
 from sagakeep.actors.recovery import recover
 from sagakeep.bind import parse_bind
 from sagakeep.complaint import complaint_of
-from sagakeep.config import Config, Limits
-from sagakeep.demo_ledger import read_ledger
+from sagakeep.demo.ledger import read_ledger
 from sagakeep.errors import ConfigurationError
 from sagakeep.http.auth import Role, new_key
 from sagakeep.runtime.disk import LocalFile
 from sagakeep.serve import keep_serving, serve
+from sagakeep.settings.config import Config, Limits
 
 DEADLINE_S = 60.0
 LINE = re.compile(

@@ -5,12 +5,12 @@ import types
 
 import pytest
 
-from sagakeep.config import ServiceConfig, StatusMeaning
 from sagakeep.errors import ConfigurationError
 from sagakeep.http.caller import HttpCaller, StatusRule
 from sagakeep.python_caller import PythonCaller
 from sagakeep.service import Outcome
 from sagakeep.services import import_service, make_services
+from sagakeep.settings.config import ServiceConfig, StatusMeaning
 
 
 class Shop:

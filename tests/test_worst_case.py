@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from sagakeep.findings.worst_case import critical_path, in_words, worst_case_of
 from sagakeep.validation import parse_definition
-from sagakeep.worst_case import critical_path, in_words, worst_case_of
 
 
 def step(step_id, **more):

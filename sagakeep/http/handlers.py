@@ -16,8 +16,8 @@ from starlette.responses import Response
 from sagakeep.definition import SagaDefinition
 from sagakeep.errors import Fault, InvalidDefinition, SagakeepError
 from sagakeep.events import Record
-from sagakeep.finding import Finding
-from sagakeep.findings import findings_in
+from sagakeep.findings.finding import Finding
+from sagakeep.findings.review import findings_in
 from sagakeep.http.auth import Principal
 from sagakeep.http.problems import document_of
 from sagakeep.http.queries import events_query_of, reason_of, saga_query_of

@@ -10,7 +10,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from sagakeep.finding import Finding
+from sagakeep.findings.finding import Finding
 from sagakeep.published import Cursor, EventView, SagaView
 from sagakeep.state import SagaState
 from sagakeep.view import etag_of, saga_view

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, TypeVar
 import msgspec
 
 from sagakeep.definition import SagaDefinition
+from sagakeep.findings.worst_case import worst_case_of
 from sagakeep.proof.account import Asked
 from sagakeep.proof.programme import (
     ATTEMPTS_MAX,
@@ -29,7 +30,6 @@ from sagakeep.proof.scenario import BadReplay, Scenario
 from sagakeep.proof.stage import Cue, Played, Stage
 from sagakeep.proof.verdict import Breach, Broken, judge
 from sagakeep.saga_status import SagaStatus
-from sagakeep.worst_case import worst_case_of
 
 CALLS_MAX: Final = 8_000  # of all worlds together: some seconds
 SIDE_BY_SIDE_MAX: Final = 200  # worlds in one orchestrator

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from blackbox.deeds import Deed
 from blackbox.wishes import Wish, is_told
-from sagakeep.audit import Audit
 from sagakeep.errors import JournalError
 from sagakeep.events import ActorRestarted, AnyEvent, CompensationStarted, StepStarted
+from sagakeep.offline.audit import Audit
 from sagakeep.runtime.disk import LocalDisk
 
 

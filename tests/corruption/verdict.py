@@ -18,9 +18,9 @@ import trio
 
 from sagakeep.actors.committed import Committed, Statistics
 from sagakeep.actors.recovery import recover
-from sagakeep.audit import Audit
 from sagakeep.codec import encode_state
 from sagakeep.errors import JournalCorrupt, JournalError
+from sagakeep.offline.audit import Audit
 from sagakeep.runtime.blocking import in_turn
 from sagakeep.runtime.journal_files import OpenedJournal, ScannedFrame, open_journal, verify_journal
 from sagakeep.runtime.snapshot_file import Snapshot, read_newest_snapshot

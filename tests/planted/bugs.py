@@ -131,7 +131,7 @@ JOURNAL = (
     ),
     Bug(
         "wrong-record-count-in-a-frame",
-        "sagakeep/audit.py",
+        "sagakeep/offline/audit.py",
         "        if len(records) != frame.count:",
         "        if len(records) == frame.count:",
         "corruption/longer files",

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from sagakeep.definition import Step, StepKind
-from sagakeep.finding import Code, Finding, finding
+from sagakeep.findings.finding import Code, Finding, finding
+from sagakeep.findings.rules.subject import Rule, Subject
 from sagakeep.pointer import child, tokens_of
-from sagakeep.rules.subject import Rule, Subject
 
 SAGA_FIELDS: Final = ("id", "name", "tags")  # what `saga` has in an expression
 

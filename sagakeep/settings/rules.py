@@ -10,10 +10,10 @@ from msgspec.structs import fields
 
 from sagakeep import limits
 from sagakeep.bind import parse_bind
-from sagakeep.config import ApiKeyConfig, Config, Limits, ServiceConfig
 from sagakeep.errors import ConfigurationError
 from sagakeep.faults import Faults, found
 from sagakeep.pointer import child
+from sagakeep.settings.config import ApiKeyConfig, Config, Limits, ServiceConfig
 
 GRACE_S_MAX: Final = 24 * 3600.0
 CONCURRENCY_MAX: Final = limits.SERVICE_QUEUE_MAX

@@ -7,8 +7,8 @@ from typing import Final
 
 from sagakeep import limits
 from sagakeep.definition import StepKind
-from sagakeep.finding import Code, Finding, finding
-from sagakeep.rules.subject import Rule, Subject, names
+from sagakeep.findings.finding import Code, Finding, finding
+from sagakeep.findings.rules.subject import Rule, Subject, names
 
 
 def no_compensation(subject: Subject) -> Iterator[Finding]:

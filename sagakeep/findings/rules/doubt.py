@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from sagakeep.definition import InDoubt, OnFailure, Step, StepKind
-from sagakeep.finding import Code, Finding, finding
-from sagakeep.rules.subject import Rule, Subject
+from sagakeep.findings.finding import Code, Finding, finding
+from sagakeep.findings.rules.subject import Rule, Subject
 
 
 def undo_needs_result(subject: Subject) -> Iterator[Finding]:

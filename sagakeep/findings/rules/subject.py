@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Final
 
 from sagakeep.definition import SagaDefinition, Step, StepKind
-from sagakeep.finding import Finding
+from sagakeep.findings.finding import Finding
 from sagakeep.mapping import Reference, compile_reference, references_in
 from sagakeep.plan import plan_of
 

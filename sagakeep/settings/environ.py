@@ -25,8 +25,8 @@ from typing import Any, Final, NamedTuple, get_args, get_origin
 import msgspec
 from msgspec.structs import FieldInfo, fields
 
-from sagakeep.config import Config
 from sagakeep.faults import Faults
+from sagakeep.settings.config import Config
 
 VARIABLES_PREFIX: Final = "SAGAKEEP_"
 FILE_VARIABLE: Final = "SAGAKEEP_CONFIG"  # names the file when the command line does not

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from sagakeep.audit import Audit
 from sagakeep.errors import SagaNotFound
 from sagakeep.logs import escaped
+from sagakeep.offline.audit import Audit
 from sagakeep.published import EventView
 from sagakeep.runtime.disk import LocalDisk
 from sagakeep.view import event_views

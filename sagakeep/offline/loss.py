@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from sagakeep.codec import CodecError, decode_state, glance
+from sagakeep.offline.salvage import Gap
 from sagakeep.runtime.snapshot_file import Snapshot
-from sagakeep.salvage import Gap
 
 
 class Loss(NamedTuple):

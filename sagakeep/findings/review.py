@@ -1,6 +1,6 @@
 """Findings: what a careful reviewer would say about a valid definition, before it is ever run.
 
-The rules are in `sagakeep.rules`, each a function of a definition and its graph. They see what a saga
+The rules are in `sagakeep.findings.rules`, each a function of a definition and its graph. They see what a saga
 says, not what its services do: that is for the simulation.
 """
 
@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Final
 
 from sagakeep.definition import SagaDefinition
-from sagakeep.finding import Finding
-from sagakeep.rules import data, doubt, patience, undo
-from sagakeep.rules.subject import Rule, Subject
+from sagakeep.findings.finding import Finding
+from sagakeep.findings.rules import data, doubt, patience, undo
+from sagakeep.findings.rules.subject import Rule, Subject
 
 RULES: Final[tuple[Rule, ...]] = (*undo.RULES, *doubt.RULES, *patience.RULES, *data.RULES)
 

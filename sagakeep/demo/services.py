@@ -9,7 +9,7 @@
                 status                 a probe: whether the action happened
 
 Every action can be undone by any name here, and every name can be a compensation. What makes that safe is
-in `sagakeep.demo_barrier`.
+in `sagakeep.demo.barrier`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import ClassVar, Final
 import trio
 
 from sagakeep import limits
-from sagakeep.demo_barrier import Deed, Result
-from sagakeep.demo_ledger import Ledger
+from sagakeep.demo.barrier import Deed, Result
+from sagakeep.demo.ledger import Ledger
 from sagakeep.faults import found
 from sagakeep.service import Call, ServiceRefused
 

@@ -6,9 +6,9 @@ import json
 
 import click
 
-from sagakeep.audit import Audit, AuditSummary
-from sagakeep.diagnosis import Diagnosis, diagnose
 from sagakeep.errors import JournalCorrupt
+from sagakeep.offline.audit import Audit, AuditSummary
+from sagakeep.offline.diagnosis import Diagnosis, diagnose
 from sagakeep.runtime.disk import LocalDisk
 from sagakeep.runtime.journal_directory import Paths
 

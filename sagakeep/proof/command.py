@@ -13,10 +13,10 @@ import msgspec
 
 from sagakeep import limits
 from sagakeep.definition_file import DefinitionFile
+from sagakeep.proof.listing import print_proof, print_replay, proof_document
 from sagakeep.proof.promises import ENDS, Promises, read_promises
 from sagakeep.proof.proof import Prover
 from sagakeep.proof.scenario import BadReplay, parse_scenario
-from sagakeep.proof_listing import print_proof, print_replay, proof_document
 from sagakeep.saga_status import SagaStatus
 
 _BACK: Final = "\r\x1b[K"  # to the beginning of the line, which is emptied

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from sagakeep.codec import glance
 from sagakeep.errors import JournalCorrupt, JournalError
+from sagakeep.offline.salvage import Gap, cluttered_end, read_beyond, read_chain
+from sagakeep.offline.wrong_bit import find_wrong_bit
 from sagakeep.runtime import frame, segment
 from sagakeep.runtime.disk import Disk
 from sagakeep.runtime.journal_directory import Paths, read_file
-from sagakeep.salvage import Gap, cluttered_end, read_beyond, read_chain
-from sagakeep.wrong_bit import find_wrong_bit
 
 
 class Diagnosis(NamedTuple):

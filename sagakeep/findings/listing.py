@@ -9,10 +9,10 @@ import msgspec
 
 from sagakeep.definition import SagaDefinition
 from sagakeep.definition_file import DefinitionFile
-from sagakeep.finding import Finding, Severity
-from sagakeep.findings import findings_in
+from sagakeep.findings.finding import Finding, Severity
+from sagakeep.findings.review import findings_in
+from sagakeep.findings.worst_case import WorstCase, in_words, worst_case_of
 from sagakeep.logs import escaped
-from sagakeep.worst_case import WorstCase, in_words, worst_case_of
 
 _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow"}
 

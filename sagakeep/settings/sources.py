@@ -17,13 +17,13 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from sagakeep.config import Config
 from sagakeep.conversion import read_struct
-from sagakeep.environ import FILE_VARIABLE, Path, Setting, read_environ
 from sagakeep.errors import ConfigurationError, Fault, InvalidDefinition
 from sagakeep.faults import Faults
 from sagakeep.pointer import child, tokens_of
-from sagakeep.setting_rules import check_config, check_secrets
+from sagakeep.settings.config import Config
+from sagakeep.settings.environ import FILE_VARIABLE, Path, Setting, read_environ
+from sagakeep.settings.rules import check_config, check_secrets
 
 DEFAULT: Final = "default"
 FILE_BYTES_MAX: Final = 1 << 20

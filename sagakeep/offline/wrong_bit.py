@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from sagakeep.errors import JournalCorrupt, JournalError
-from sagakeep.overlay import OverlayDisk
+from sagakeep.offline.overlay import OverlayDisk
 from sagakeep.runtime import frame, segment
 from sagakeep.runtime.disk import Disk
 from sagakeep.runtime.journal_directory import Paths, read_file, read_format, read_head

@@ -16,15 +16,22 @@ from collections.abc import Sequence
 
 from sagakeep.codec import glance, void_of
 from sagakeep.errors import JournalCorrupt, JournalError, SagaNotFound
-from sagakeep.loss import Losses
-from sagakeep.repair_plan import Plan, amendment_of, inner_path, overlay_of, tried
+from sagakeep.offline.loss import Losses
+from sagakeep.offline.repair_plan import Plan, amendment_of, inner_path, overlay_of, tried
+from sagakeep.offline.salvage import (
+    Chain,
+    ChainedSegment,
+    Gap,
+    cluttered_end,
+    read_beyond,
+    read_chain,
+)
 from sagakeep.runtime import frame, segment
 from sagakeep.runtime.amendment import Replacement
 from sagakeep.runtime.disk import Disk
 from sagakeep.runtime.journal_check import verify_journal
 from sagakeep.runtime.journal_directory import Format, Head, Paths, read_file, read_format
 from sagakeep.runtime.snapshot_file import DamagedSnapshot, Snapshot, read_snapshots
-from sagakeep.salvage import Chain, ChainedSegment, Gap, cluttered_end, read_beyond, read_chain
 
 
 class NoBoundary(JournalError):

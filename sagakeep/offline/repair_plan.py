@@ -10,15 +10,15 @@ import json
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from sagakeep.audit import Audit
-from sagakeep.diagnosis import diagnose
 from sagakeep.errors import JournalCorrupt, JournalError
-from sagakeep.loss import Loss, Losses, Standing
-from sagakeep.overlay import OverlayDisk
+from sagakeep.offline.audit import Audit
+from sagakeep.offline.diagnosis import diagnose
+from sagakeep.offline.loss import Loss, Losses, Standing
+from sagakeep.offline.overlay import OverlayDisk
+from sagakeep.offline.salvage import Gap
 from sagakeep.runtime.amendment import Amendment, Replacement, amend
 from sagakeep.runtime.disk import Disk
 from sagakeep.runtime.journal_directory import Paths
-from sagakeep.salvage import Gap
 
 _DERIVED: Final = ("index.sqlite", "index.sqlite-wal", "index.sqlite-shm")
 

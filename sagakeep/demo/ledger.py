@@ -13,7 +13,7 @@ from typing import Final
 
 import trio
 
-from sagakeep.demo_barrier import SCHEMA, Deed, Entry, Result, read_entries, settle
+from sagakeep.demo.barrier import SCHEMA, Deed, Entry, Result, read_entries, settle
 from sagakeep.service import Call
 
 FILE_NAME: Final = "demo-ledger.sqlite"

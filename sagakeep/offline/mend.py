@@ -10,14 +10,14 @@ import functools
 from typing import Final, NamedTuple
 
 from sagakeep.errors import JournalCorrupt, JournalError
-from sagakeep.loss import Losses
-from sagakeep.repair_plan import Plan, amendment_of, inner_path, overlay_of, tried
+from sagakeep.offline.loss import Losses
+from sagakeep.offline.repair_plan import Plan, amendment_of, inner_path, overlay_of, tried
+from sagakeep.offline.salvage import cluttered_end, read_chain
+from sagakeep.offline.wrong_bit import WrongBit, find_wrong_bit
 from sagakeep.runtime.amendment import Replacement
 from sagakeep.runtime.disk import Disk
 from sagakeep.runtime.journal_directory import Paths, read_file
 from sagakeep.runtime.snapshot_file import DamagedSnapshot, read_snapshots
-from sagakeep.salvage import cluttered_end, read_chain
-from sagakeep.wrong_bit import WrongBit, find_wrong_bit
 
 BITS_MAX: Final = 64  # put back in one repair; a disk with more is not one to go on with
 

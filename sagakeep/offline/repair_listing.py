@@ -8,9 +8,9 @@ from typing import Final
 import click
 
 from sagakeep.errors import JournalError
-from sagakeep.mend import plan_mending
-from sagakeep.repair import plan_quarantine, plan_truncation
-from sagakeep.repair_plan import Plan, carry_out
+from sagakeep.offline.mend import plan_mending
+from sagakeep.offline.repair import plan_quarantine, plan_truncation
+from sagakeep.offline.repair_plan import Plan, carry_out
 from sagakeep.runtime.amendment import finish_amendment
 from sagakeep.runtime.disk import Disk, LocalDisk
 from sagakeep.runtime.journal_directory import Paths

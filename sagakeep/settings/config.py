@@ -1,7 +1,7 @@
 """The configuration of one server: every setting, its type and its default.
 
 A configuration is one TOML document (specification, section 6); the names of its keys are those of the
-fields here in camelCase. `sagakeep.settings` reads it from a file, the environment and the command line.
+fields here in camelCase. `sagakeep.settings.sources` reads it from a file, the environment and the command line.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ from typing import Final
 
 from sagakeep import limits
 from sagakeep.definition import OnFailure, StepKind
-from sagakeep.finding import Code, Finding, finding
-from sagakeep.rules.subject import Rule, Subject
-from sagakeep.worst_case import critical_path, in_words, worst_case_of
+from sagakeep.findings.finding import Code, Finding, finding
+from sagakeep.findings.rules.subject import Rule, Subject
+from sagakeep.findings.worst_case import critical_path, in_words, worst_case_of
 
 
 def deadline_too_short(subject: Subject) -> Iterator[Finding]:

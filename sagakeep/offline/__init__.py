@@ -1,0 +1,1 @@
+"""Look at a directory without running it, and mend it: `verify`, `events`, `repair`."""

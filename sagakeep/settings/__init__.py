@@ -1,0 +1,1 @@
+"""File, environment and command line to one frozen `Config`."""
