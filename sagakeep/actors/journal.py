@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 N = TypeVar("N")
 
 FULL_RETRY_S: Final = 1.0
-NOTES_BETWEEN_CHECKPOINTS: Final = 512
+NOTES_BETWEEN_CHECKPOINTS: Final = 64
 
 
 class Appender(Protocol):
