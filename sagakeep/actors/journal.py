@@ -18,8 +18,8 @@ The queue holds at most one record for each live saga, because a saga decides no
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Final, Generic, Protocol, TypeVar
 
 import msgspec
@@ -47,7 +47,6 @@ class Appender(Protocol):
 
 
 class _Append(msgspec.Struct, Generic[N], frozen=True):
-    data: bytes
     note: N
     appender: Appender
 
@@ -72,7 +71,8 @@ class Journal(Generic[N]):
         self._run_blocking = run_blocking
         self._committed = committed
         self._synced = synced
-        self._queue: deque[_Append[N]] = deque()
+        self._records: list[bytes] = []  # what is queued, and beside it who waits for which
+        self._appends: list[_Append[N]] = []
         self._queued_bytes = 0
         self._batch: Sequence[_Append[N]] = ()  # what is being written
         self._told = 0  # how many of them know that they are durable
@@ -92,7 +92,8 @@ class Journal(Generic[N]):
         if self._trouble is not None:
             appender.refused(JournalBroken(str(self._trouble)))
             return
-        self._queue.append(_Append(data, note, appender))
+        self._records.append(data)
+        self._appends.append(_Append(note, appender))
         self._queued_bytes += len(data)
         if self._writer is not None:
             writer, self._writer = self._writer, None
@@ -102,7 +103,7 @@ class Journal(Generic[N]):
         """Write what is queued, for ever. Raises JournalBroken."""
         try:
             while True:
-                if not self._queue:
+                if not self._records:
                     await self._wait_for_work()
                 await self._commit(self._take_batch())
         finally:
@@ -117,25 +118,27 @@ class Journal(Generic[N]):
 
         await trio.lowlevel.wait_task_rescheduled(abort)
 
-    def _take_batch(self) -> list[_Append[N]]:
-        size = 0
-        batch: list[_Append[N]] = []
-        while self._queue and (not batch or size < self._commit_bytes):
-            item = self._queue.popleft()
-            size += len(item.data)
-            batch.append(item)
+    def _take_batch(self) -> list[bytes]:
+        """Take all that is queued, or the first of it up to `commit_bytes` and one record more."""
+        count, size = len(self._records), self._queued_bytes
+        if size > self._commit_bytes:
+            sizes = accumulate(map(len, self._records))
+            count, size = next(
+                (at, sum_) for at, sum_ in enumerate(sizes, start=1) if sum_ >= self._commit_bytes
+            )
+        records, self._records = self._records[:count], self._records[count:]
+        self._batch, self._appends = self._appends[:count], self._appends[count:]
         self._queued_bytes -= size
-        self._batch, self._told = batch, 0
-        return batch
+        self._told = 0
+        return records
 
-    async def _commit(self, batch: Sequence[_Append[N]]) -> None:
+    async def _commit(self, records: Sequence[bytes]) -> None:
         """Make a batch durable and tell its appenders; once it is being written, that is not given up."""
-        records = [item.data for item in batch]
         while True:
             with trio.CancelScope(shield=True):
                 frame = await self._write(records)
                 if frame is not None:
-                    await self._complete(batch, frame)
+                    await self._complete(records, frame)
                     return
             await trio.sleep(FULL_RETRY_S)  # nothing was written, so this may be cancelled
 
@@ -154,12 +157,12 @@ class Journal(Generic[N]):
         self.full, self.writing_since_s = "", None
         return frame
 
-    async def _complete(self, batch: Sequence[_Append[N]], frame: int) -> None:
+    async def _complete(self, records: Sequence[bytes], frame: int) -> None:
         offset = 0
-        for item in batch:
+        for data, item in zip(records, self._batch, strict=True):
             self._told += 1  # whoever is told is not refused as well
             position = Position(frame, offset)
-            offset += len(item.data)
+            offset += len(data)
             self._committed(item.note, position)
             item.appender.durable(position)
             if self._told % NOTES_BETWEEN_CHECKPOINTS == 0:
@@ -169,7 +172,6 @@ class Journal(Generic[N]):
     def _refuse_all(self) -> None:
         """The writer ends: what was not made durable is in doubt, and nobody is left waiting."""
         self._trouble = self._trouble or JournalBroken("the journal is closed")
-        for item in (*self._batch[self._told :], *self._queue):
+        for item in (*self._batch[self._told :], *self._appends):
             item.appender.refused(JournalBroken(str(self._trouble)))
-        self._batch = ()
-        self._queue.clear()
+        self._batch, self._appends, self._records = (), [], []

@@ -23,7 +23,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, NamedTuple
 
-import msgspec
 from msgspec.structs import replace
 
 from sagakeep import limits, saga_status
@@ -64,18 +63,12 @@ class World(NamedTuple):
     draw: Callable[[], float]
 
 
-class Pending(msgspec.Struct, frozen=True):
-    """A decision on its way to the disk, and who asked for it."""
-
-    state: SagaState
-    envelope: Envelope[Message] | Envelope[Create] | None
-
-
 class SagaActor:
     """One saga. `state` is what is durable, None until its creation is; `over` is called when it is final and
     nothing waits, or could not be created."""
 
     __slots__ = (
+        "_asker",
         "_dispatcher",
         "_is_resting",
         "_is_taking_up",
@@ -111,7 +104,10 @@ class SagaActor:
         self.mailbox: Mailbox[Message] = Mailbox(
             limits.MAILBOX_MAX, partial(dispatcher.schedule, self)
         )
-        self._pending: Pending | None = None
+        self._pending: SagaState | None = (
+            None  # a decision on its way to the disk, and who asked for it
+        )
+        self._asker: Envelope[Message] | Envelope[Create] | None = None
         self.is_scheduled = False
         self._is_resting = state is None  # takes no turns: being created, or down after a crash
         self._is_taking_up = state is not None
@@ -152,8 +148,8 @@ class SagaActor:
     def end(self) -> None:
         """Let go of everything; nobody is left waiting."""
         self.mailbox.close()
-        if self._pending is not None and self._pending.envelope is not None:
-            self._pending.envelope.fail(MailboxClosed("the actor ended before it answered"))
+        if self._asker is not None:
+            self._asker.fail(MailboxClosed("the actor ended before it answered"))
         for job in self._jobs.values():
             job.drop()
         self._jobs = {}
@@ -215,7 +211,8 @@ class SagaActor:
         )
         data = encode_record(record)
         note = Note(None if before is None else before.status, state, record)
-        self._pending = Pending(state, envelope)
+        self._pending = state
+        self._asker = envelope if envelope is not None and envelope.is_asked else None
         self._is_resting = True
         self._world.journal.append(data, note, self)
 
@@ -227,22 +224,22 @@ class SagaActor:
 
     def refused(self, error: JournalBroken) -> None:
         """The pending decision is in doubt, and the process is about to end."""
-        if self._pending is not None and self._pending.envelope is not None:
-            self._pending.envelope.fail(error)
+        if self._asker is not None:
+            self._asker.fail(error)
 
-    def _finish(self, pending: Pending) -> None:
-        before, self.state = self.state, pending.state
+    def _finish(self, state: SagaState) -> None:
+        before, self.state = self.state, state
+        asker, self._asker = self._asker, None
         if self.state.status is saga_status.COMPENSATION_FAILED:
             _tell_failed(before, self.state)
         try:
             self.reconcile()
         except Exception as crash:
-            if pending.envelope is not None:
-                pending.envelope.fail(crash)
+            if asker is not None:
+                asker.fail(crash)
             raise
-        if pending.envelope is not None:
-            answer = Started(pending.state, is_new=True) if before is None else pending.state
-            pending.envelope.reply(answer)
+        if asker is not None:
+            asker.reply(Started(state, is_new=True) if before is None else state)
 
     # Effects
 

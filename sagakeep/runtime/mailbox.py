@@ -99,6 +99,11 @@ class Envelope(msgspec.Struct, Generic[M], frozen=True, eq=False):
     message: M
     _reply: Reply | None = None
 
+    @property
+    def is_asked(self) -> bool:
+        """Does anybody wait for an answer?"""
+        return self._reply is not None
+
     def around(self, message: T) -> Envelope[T]:
         """Another message whose answer goes to the same place."""
         return Envelope(message, self._reply)

@@ -187,13 +187,8 @@ ACTORS = (
     Bug(
         "acted-upon-before-durable",
         f"{_A}saga.py",
-        "        self._pending = Pending(state, envelope)\n        self._is_resting",
-        (
-            "        self._pending = Pending(state, envelope)\n"
-            "        self.state = state\n"
-            "        self.reconcile()\n"
-            "        self._is_resting"
-        ),
+        "        self._pending = state\n",
+        ("        self._pending = state\n        self.state = state\n        self.reconcile()\n"),
     ),
     Bug(
         "answered-before-durable",
@@ -207,10 +202,11 @@ ACTORS = (
     Bug(
         "visible-before-durable",
         f"{_A}journal.py",
-        "        records = [item.data for item in batch]\n",
+        "        self._told = 0\n        return records\n",
         (
-            "        records = [item.data for item in batch]\n"
-            "        self._committed(batch[0].note, Position(self.files.position, 0))\n"
+            "        self._told = 0\n"
+            "        self._committed(self._batch[0].note, Position(self.files.position, 0))\n"
+            "        return records\n"
         ),
     ),
     Bug(

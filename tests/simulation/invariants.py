@@ -490,7 +490,7 @@ def i03_no_saga_is_left_moving(judge: Judge, orchestrator: Orchestrator) -> None
 
 def i20_nothing_is_left_in_a_queue(judge: Judge, orchestrator: Orchestrator) -> None:
     engine = orchestrator._engine
-    judge.expect(not engine.journal._queue, "I20", "records wait for the journal")
+    judge.expect(not engine.journal._records, "I20", "records wait for the journal")
     queued = [one.statistics().queued for one in engine.gateways.values()]
     judge.expect(not any(queued), "I20", lambda: f"calls wait for their service: {queued}")
     live = sum(one.status not in FINAL for one in _there(judge))
