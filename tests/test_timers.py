@@ -8,8 +8,9 @@ from random import Random
 import pytest
 import trio
 import trio.testing
+from trio.testing import MockClock
 
-from sagakeep.runtime.timers import Timer, Timers
+from sagakeep.runtime.timers import Alarm, Timer, Timers
 
 
 @asynccontextmanager
@@ -155,3 +156,64 @@ async def test_near_timers_that_were_dropped_are_gone_when_they_would_have_been_
             timers.set_after(0.1, math.floor).drop()
         await trio.sleep(1)
         assert len(timers) == 0
+
+
+class Ringing:
+    """Notes when its alarm rang, on trio's clock."""
+
+    def __init__(self) -> None:
+        self.timers = Timers()
+        self.rang_s: list[float] = []
+        self.alarm = Alarm(self.timers, lambda: self.rang_s.append(trio.current_time()))
+
+
+@asynccontextmanager
+async def ringing() -> AsyncIterator[Ringing]:
+    one = Ringing()
+    async with running(one.timers):
+        yield one
+
+
+@pytest.mark.parametrize(
+    ("times_s", "rings_s"), [([5], 5), ([5, 9], 9), ([9, 5], 5), ([5, 9, 7], 7), ([9, 5, 12], 12)]
+)
+async def test_an_alarm_rings_once_at_the_time_that_was_set_last(
+    times_s: list[float], rings_s: float, autojump_clock: MockClock
+) -> None:
+    async with ringing() as one:
+        began_s = trio.current_time()
+        for time_s in times_s:
+            one.alarm.set_at(began_s + time_s)
+        assert len(one.timers) == 1
+        await trio.sleep(60)
+        assert one.rang_s == [began_s + rings_s]
+        assert len(one.timers) == 0
+
+
+async def test_an_alarm_that_was_cleared_is_silent_and_can_be_set_again(
+    autojump_clock: MockClock,
+) -> None:
+    async with ringing() as one:
+        began_s = trio.current_time()
+        one.alarm.set_at(began_s + 5)
+        one.alarm.clear()
+        await trio.sleep(10)
+        assert one.rang_s == []
+        one.alarm.set_at(began_s + 15)
+        await trio.sleep(10)
+        assert one.rang_s == [began_s + 15]
+
+
+async def test_an_alarm_that_is_set_later_costs_one_timer_however_often(
+    autojump_clock: MockClock,
+) -> None:
+    async with ringing() as one:
+        began_s = trio.current_time()
+        for count in range(100):
+            one.alarm.set_at(began_s + 5 + count)
+        assert len(one.timers) == 1
+        one.alarm.drop()
+        one.alarm.drop()
+        assert len(one.timers) == 0
+        await trio.sleep(200)
+        assert one.rang_s == []

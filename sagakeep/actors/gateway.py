@@ -26,7 +26,7 @@ from sagakeep import limits
 from sagakeep.effects import RunCall
 from sagakeep.messages import AttemptEnded, Message
 from sagakeep.runtime.mailbox import Mailbox
-from sagakeep.runtime.timers import Timer, Timers
+from sagakeep.runtime.timers import Alarm, Timers
 from sagakeep.service import AttemptResult, Call, Caller, Outcome
 
 _log = logging.getLogger(__name__)
@@ -242,6 +242,7 @@ class Gateway:
         try:
             await worker.run()
         finally:
+            worker.end()
             if worker.is_replaced:
                 self._lingering -= 1
             else:
@@ -261,7 +262,7 @@ class Worker:
         self._gateway = gateway
         self._scope = trio.CancelScope()
         self._job: Job | None = None
-        self._timer: Timer | None = None
+        self._alarm = Alarm(gateway.timers, self._on_time)
         self._is_cut = False  # the scope is cancelled, or about to be
         self.is_replaced = False
 
@@ -297,7 +298,7 @@ class Worker:
         gateway.attempts += 1
         self._job = job
         began_s = gateway.timers.now_s()
-        self._timer = gateway.timers.set_at(began_s + call.timeout_s, self._on_timeout)
+        self._alarm.set_at(began_s + call.timeout_s)
         try:
             result = await gateway.caller.attempt(call)
         except* Exception as errors:  # also beside a Cancelled, which goes on to its scope
@@ -305,24 +306,25 @@ class Worker:
             text = "; ".join(f"{type(error).__name__}: {error}" for error in errors.exceptions)
             result = AttemptResult(Outcome.UNKNOWN, error=text[: limits.ERROR_CHARS_MAX])
         finally:
-            self._timer.drop()
+            self._alarm.clear()
         latency_s = gateway.timers.now_s() - began_s
         job.report(msgspec.structs.replace(result, latency_s=latency_s), gateway.draw())
 
-    def _on_timeout(self) -> None:
+    def end(self) -> None:
+        """Leave nothing behind."""
+        self._alarm.drop()
+
+    def _on_time(self) -> None:
         """Cancel the attempt, or report it and listen on for a while."""
-        if not self._gateway.may_linger():
-            self._cut()
+        gateway = self._gateway
+        if self.is_replaced or not gateway.may_linger():
+            self._is_cut = True
+            self._scope.cancel()
             return
         self._report_timeout()
         self.is_replaced = True
-        self._gateway.replace()
-        late_s = self._gateway.caller.late_reply_s
-        self._timer = self._gateway.timers.set_after(late_s, self._cut)
-
-    def _cut(self) -> None:
-        self._is_cut = True
-        self._scope.cancel()
+        gateway.replace()
+        self._alarm.set_at(gateway.timers.now_s() + gateway.caller.late_reply_s)
 
     def _report_timeout(self) -> None:
         assert self._job is not None, "only an attempt can time out"

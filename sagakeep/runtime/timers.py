@@ -12,9 +12,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from itertools import count
+from typing import Final
 
 import msgspec
 import trio
+
+NEVER_S: Final = float("inf")
 
 
 class Timer(msgspec.Struct, eq=False):
@@ -97,3 +100,46 @@ class Timers:
     def _next_due_s(self) -> float:
         near_s = self._near[0][0] if self._near else float("inf")
         return min(near_s, self._seconds[0] if self._seconds else float("inf"))
+
+
+class Alarm:
+    """One timer for an owner that sets it often and later each time: a time that is later costs nothing to set.
+
+    What is set in the timers may so be earlier than what is wanted; it is then set again when it is due.
+    """
+
+    def __init__(self, timers: Timers, action: Callable[[], None]) -> None:
+        self._timers = timers
+        self._action = action
+        self._due_s = NEVER_S
+        self._timer: Timer | None = None
+
+    def set_at(self, due_s: float) -> None:
+        """Call the action once, at this time of trio's clock and at no other."""
+        self._due_s = due_s
+        if self._timer is None or due_s < self._timer.due_s:
+            self._set()
+
+    def clear(self) -> None:
+        """Do not call the action."""
+        self._due_s = NEVER_S
+
+    def drop(self) -> None:
+        """Do not call the action, and leave nothing in the timers."""
+        self.clear()
+        if self._timer is not None:
+            self._timer.drop()
+            self._timer = None
+
+    def _set(self) -> None:
+        if self._timer is not None:
+            self._timer.drop()
+        self._timer = self._timers.set_at(self._due_s, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._due_s <= self._timers.now_s():
+            self.clear()
+            self._action()
+        elif self._due_s < NEVER_S:
+            self._set()

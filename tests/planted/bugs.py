@@ -244,8 +244,8 @@ ACTORS = (
     Bug(
         "no-timeout-of-an-attempt",
         f"{_A}gateway.py",
-        "gateway.timers.set_at(began_s + call.timeout_s, self._on_timeout)",
-        "gateway.timers.set_at(began_s + call.timeout_s * 1e6, self._on_timeout)",
+        "self._alarm.set_at(began_s + call.timeout_s)",
+        "self._alarm.set_at(began_s + call.timeout_s * 1e6)",
     ),
 )
 
