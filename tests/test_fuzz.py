@@ -81,6 +81,10 @@ def test_a_server_that_ends_or_keeps_a_connection_or_logs_an_error_is_noticed(
         server.rest_s_max = 0.1
         server.check_rest()
         trio.run(_hold, server.port, server.check_rest)
+        (tmp_path / "keeps" / "log").write_text(
+            '{"level": "error", "message": "saga x is compensation_failed at step 1"}\n'
+        )
+        server.check_alive()
         (tmp_path / "keeps" / "log").write_text('{"level": "error"}\n')
         with pytest.raises(Broken, match="no request may cause"):
             server.end()
