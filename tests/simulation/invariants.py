@@ -67,7 +67,6 @@ if TYPE_CHECKING:
     from simulation.judge import Judge
 
 SLACK_S = 1e-3
-STARTS = (e.StepStarted, e.CompensationStarted)
 
 
 # Answers
@@ -370,19 +369,10 @@ def i13_one_attempt_at_a_time(judge: Judge, call: Call) -> None:
             )
 
 
-def _is_wished_for(judge: Judge, call: Call) -> bool:
-    """Was this attempt begun by an operator's retry, which is now and not later?"""
-    for record in reversed(judge.log.of_saga.get(call.saga_id, ())):
-        for event in record.events:
-            if isinstance(event, STARTS) and event.step_id == call.step_id:
-                return any(isinstance(one, e.SagaRetry) for one in record.events)
-    return False
-
-
 def i22_a_service_is_not_called_before_it_asked_for(judge: Judge, call: Call) -> None:
     at_s = judge.earliest_s.get((call.idempotency_key + call.phase, call.attempt), 0.0)
     judge.expect(
-        judge.world.now_s() >= at_s - SLACK_S or _is_wished_for(judge, call),
+        judge.world.now_s() >= at_s - SLACK_S,
         "I22",
         lambda: (
             f"{call.idempotency_key} attempt {call.attempt} begins before {at_s}, as it was asked to"
