@@ -15,7 +15,8 @@ COVERED_WHOLE := $(subst $(space),$(comma),$(addprefix sagakeep/,machine.py tran
 run: setup
 	$(BIN)/python -m sagakeep serve --demo
 
-# A process for each core; a file's tests stay together. `make test TESTFLAGS="-n 0 -k pivot"` has one process.
+# A process for each core; the tests of a file stay together.
+# `make test TESTFLAGS="-n 0 -k pivot"` has one process.
 test: setup
 	$(BIN)/python -m pytest -n auto --dist loadfile $(TESTFLAGS)
 
