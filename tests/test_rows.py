@@ -503,7 +503,7 @@ def test_a_file_that_somebody_else_locks_is_not_deleted(path: Path, rows: Rows) 
 
 
 def test_a_path_that_cannot_be_used_is_told(tmp_path: Path) -> None:
-    with pytest.raises(sqlite3.OperationalError, match="unable to open"):
+    with pytest.raises(FileNotFoundError, match="No such file"):
         Rows(RowFile(str(tmp_path / "none" / "file"))).open("u", None)
 
 

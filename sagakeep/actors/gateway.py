@@ -283,6 +283,7 @@ class Worker:
         while True:
             job = gateway.next_job()
             if job is None:
+                self._alarm.drop()  # who rests leaves nothing behind
                 if not await gateway.wait_for_job():
                     return False
             elif job.is_wanted:
