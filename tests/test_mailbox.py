@@ -232,3 +232,11 @@ async def test_a_reply_for_failures_only_passes_an_error_on_and_nothing_else() -
     FailureOnly(waited).fail(ValueError("refused"))
     with pytest.raises(ValueError, match="refused"):
         await waited.wait()
+
+
+async def test_a_failure_that_comes_after_the_answer_is_not_passed_on() -> None:
+    waited = Reply()
+    begun = FailureOnly(waited)
+    begun.send("begun")
+    begun.fail(ValueError("too late"))
+    assert not waited.is_settled

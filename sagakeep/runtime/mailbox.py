@@ -89,7 +89,8 @@ class FailureOnly(Reply):
         self._other = other
 
     def fail(self, error: Exception) -> None:
-        self._other.fail(error)
+        if not self.is_settled:
+            self._other.fail(error)
         super().fail(error)
 
 
