@@ -13,7 +13,7 @@ from typing import Final
 import click
 
 from sagakeep.complaint import Complaint, complaint_of
-from sagakeep.definition_commands import check, prove
+from sagakeep.definition_commands import JSON_OPTION, check, prove
 from sagakeep.errors import BrokenFile, ConfigurationError, SagakeepError
 
 _DIRECTORY: Final = click.Path(file_okay=False, exists=True)
@@ -24,7 +24,6 @@ _CONFIG: Final = click.option(
     type=click.Path(dir_okay=False, exists=True),
     help="Configuration in TOML; SAGAKEEP_CONFIG names one, too.",
 )
-_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
 class _Failed(click.ClickException):
@@ -141,7 +140,7 @@ def _announce(line: str) -> None:
 
 @main.command()
 @click.argument("directory", type=_DIRECTORY)
-@_JSON
+@JSON_OPTION
 @click.pass_context
 def verify(context: click.Context, directory: str, as_json: bool) -> None:
     """Check every frame, record and saga of the journal in DIRECTORY.
@@ -171,7 +170,7 @@ def verify(context: click.Context, directory: str, as_json: bool) -> None:
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be done and lost; the default.")
 @click.option("--yes", is_flag=True, help="Do it.")
-@_JSON
+@JSON_OPTION
 @click.pass_context
 def repair(
     context: click.Context,

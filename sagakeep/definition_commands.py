@@ -17,12 +17,14 @@ from sagakeep.errors import BrokenFile
 if TYPE_CHECKING:
     from sagakeep.definition_file import DefinitionFile
 
-_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+JSON_OPTION: Final = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, for programs."
+)
 
 
 @click.command()
 @click.argument("file", type=click.File("rb"))
-@_JSON
+@JSON_OPTION
 def check(file: IO[bytes], as_json: bool) -> None:
     """Review the saga definition in FILE; - is the standard input.
 
@@ -48,7 +50,7 @@ def check(file: IO[bytes], as_json: bool) -> None:
 @click.option(
     "--replay", default="", metavar="WORLD", help="Play one world again, or one in a file."
 )
-@_JSON
+@JSON_OPTION
 def prove(
     file: IO[bytes],
     services: IO[bytes] | None,

@@ -21,7 +21,7 @@ from sagakeep.definition import SagaDefinition, Step, StepKind
 from sagakeep.plan import plan_of
 from sagakeep.proof.account import HAVE_EFFECT, Account, Answered, Asked
 from sagakeep.proof.promises import Promises
-from sagakeep.proof.scenario import Crash, Fault, Scenario
+from sagakeep.proof.scenario import FAULTS, Crash, Fault, Scenario
 from sagakeep.proof.stage import Cue
 from sagakeep.service import Phase
 from sagakeep.simulation.service import Behaviour
@@ -29,15 +29,7 @@ from sagakeep.simulation.service import Behaviour
 ATTEMPTS_MAX: Final = 5  # of a call that go wrong, where it has no maximum or a larger one
 WAIT_S_MIN: Final = 1e-3  # a shorter wait is none to be killed in
 
-_ONCE: Final = (
-    Behaviour.UNAVAILABLE,
-    Behaviour.ERROR,
-    Behaviour.LOST,
-    Behaviour.LATE,
-    Behaviour.SLOW,
-    Behaviour.TWICE,
-    Behaviour.HANG,
-)
+_ONCE: Final = tuple(one for one in FAULTS if one is not Behaviour.REFUSED)
 _FOR_EVER: Final = tuple(one for one in _ONCE if one is not Behaviour.TWICE)
 _DOUBTS: Final = (Behaviour.LOST, Behaviour.SLOW, Behaviour.HANG)
 
