@@ -330,3 +330,14 @@ def test_a_sync_in_part_leaves_the_rest_to_the_next_one() -> None:
     assert disk.cut_power().get("d/x") != disk.get("d/x")
     disk.open("d/x").fsync()
     assert disk.cut_power().get("d/x") == disk.get("d/x")
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_no_sector_is_torn_where_later_ones_may_be_written_already(seed: int) -> None:
+    disk, inode = written(Random(seed))
+    old, new = bytes(inode.synced), disk.get("d/x")
+    inode.sync_in_part(Random(seed))
+    left = disk.cut_power(Random(seed)).get("d/x")
+    for at in range(0, len(left), 512):
+        sector = slice(at, at + 512)
+        assert left[sector] in (new[sector], old.ljust(len(new), b"\0")[sector])

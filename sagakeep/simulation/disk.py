@@ -30,6 +30,7 @@ class Inode:
     def __init__(self) -> None:
         self.data = bytearray()
         self.clean = self.synced = b""
+        self.is_synced_in_part = False
 
     def dirty(self, start: int, end: int) -> None:
         """These bytes are written to, or cut off: their sectors are to be written again, whatever is in them."""
@@ -43,6 +44,7 @@ class Inode:
     def sync(self) -> None:
         """Write what is dirty."""
         new = bytes(self.data)
+        self.is_synced_in_part = False
         if self.clean is self.synced:
             self.clean = self.synced = new
         else:
@@ -55,6 +57,7 @@ class Inode:
 
     def sync_in_part(self, random: Random) -> None:
         """Write some of what is dirty; the rest stays dirty."""
+        self.is_synced_in_part = True
         if self.clean is self.synced:
             self.clean = self.synced = self._written(
                 bytes(self.data), lambda: random.random() < 0.5
@@ -89,7 +92,10 @@ class Inode:
         return b"".join(pieces)
 
     def _torn(self, new: bytes, random: Random) -> bytes:
-        """What is dirty is written up to a byte."""
+        """What is dirty is written up to a byte; by sectors, where some behind it may be written already.
+
+        A sector is written whole or not at all, but for the one at which a write in order stops.
+        """
         whole = self._written(new, lambda: True)
         old = self.synced[: len(whole)].ljust(len(whole), b"\0")
         dirty = [
@@ -100,6 +106,8 @@ class Inode:
         if not dirty:
             return whole
         byte = random.randrange(dirty[0], min(dirty[-1] + SECTOR, len(whole)) + 1)
+        if self.is_synced_in_part:
+            byte -= byte % SECTOR
         return whole[:byte] + old[byte:]
 
 

@@ -288,10 +288,20 @@ def _may_be_undone(before: SagaState, record: Record, step_id: str) -> bool:
     is_asked = before.doubt_accepted or any(one.reason == "request" for one in wishes)
     is_asked = is_asked or any(isinstance(one, e.SagaRetry) for one in record.events)
     is_in_doubt = before.steps[step_id].action.outcome is UNKNOWN
+    is_in_doubt = is_in_doubt and not _is_answered_done(record, step_id)
     is_held = is_in_doubt and before.step(step_id).in_doubt is InDoubt.HOLD and not is_asked
     scope = wishes[-1].step_id if wishes else before.scope
     is_wanted = _is_in_scope(before, step_id, scope)
     return is_wanted and not is_held and not _is_past_pivot(before, record)
+
+
+def _is_answered_done(record: Record, step_id: str) -> bool:
+    """Does the record itself end the doubt: a later attempt, or a probe, found the action done?"""
+    return any(
+        (isinstance(one, e.StepCompleted) and one.step_id == step_id)
+        or (isinstance(one, e.StepProbed) and one.step_id == step_id and one.outcome is DONE)
+        for one in record.events
+    )
 
 
 def _is_in_scope(state: SagaState, step_id: str, scope: str) -> bool:
