@@ -64,6 +64,10 @@ SEGMENT_BYTES: Final = 16 << 20
 SNAPSHOT_EVERY_BYTES: Final = 64 << 20  # of journal between two snapshots
 DISK_RESERVE_BYTES: Final = 64 << 20  # new sagas are refused when less is free
 
+# Metrics: what is told apart by a label; the rest is counted as "other".
+METRIC_NAMES_MAX: Final = 100  # names of sagas, which clients choose: each has some 20 lines
+METRIC_ACTIONS_MAX: Final = 50  # actions of one service, undos and probes among them
+
 # The HTTP edge (specification, section 9).
 HEADERS_BYTES_MAX: Final = 16 << 10
 HEADERS_S_MAX: Final = 5.0

@@ -106,6 +106,7 @@ async def keeping(
         draw=lambda: 0.5,
         run_blocking=in_turn,
         snapshot_every_bytes=snapshot_every_bytes,
+        heartbeat_s=0.0,
     )
     services = {"shop": Ledger()} if services is None else services
     async with open_orchestrator(str(directory), services, ports) as orchestrator:

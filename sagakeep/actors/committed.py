@@ -87,6 +87,9 @@ class Feed(Protocol):
     def mark(self, through: int) -> None: ...
 
 
+Moved = Callable[[Note, Position], None]  # whoever wants each change of a status
+
+
 class Committed:
     """The durable state of every live saga, and what follows from a record becoming durable."""
 
@@ -99,6 +102,7 @@ class Committed:
         self._waiting: dict[str, list[Reply]] = {}
         self._has_ended = False
         self.on_synced: Callable[[], None] = lambda: None
+        self.on_moved: tuple[Moved, ...] = ()  # quick, must not raise; empty while recovery lasts
 
     def note(self, note: Note, position: Position) -> None:
         """A record is durable; called in the order of the journal."""
@@ -111,6 +115,8 @@ class Committed:
         self.counters.latest_utc_s = state.updated_at_utc_s
         if note.before is not state.status or state.deleted:
             self.counters.note(note)
+            for moved in self.on_moved:
+                moved(note, position)
         self._feed.note(state, position)
         if saga_id in self._watchers:
             for watcher in tuple(self._watchers[saga_id]):

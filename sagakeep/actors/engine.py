@@ -25,13 +25,14 @@ from sagakeep.actors.gateway import Gateway, ServiceSpec
 from sagakeep.actors.health import Health
 from sagakeep.actors.history import History
 from sagakeep.actors.journal import Journal
-from sagakeep.actors.numbers import Numbers
+from sagakeep.actors.numbers import Numbers, Parts
 from sagakeep.actors.read_model import ReadModel
 from sagakeep.actors.recovery import RecoverySummary, recover
 from sagakeep.actors.registry import Deliver, Registry
 from sagakeep.actors.row_file import RowFile
 from sagakeep.actors.saga import World
 from sagakeep.actors.snapshots import Snapshots
+from sagakeep.actors.tally import SagaTally
 from sagakeep.messages import AttemptEnded
 from sagakeep.python_caller import PythonCaller
 from sagakeep.runtime.blocking import RunBlocking, in_thread
@@ -39,6 +40,7 @@ from sagakeep.runtime.clock import Clock
 from sagakeep.runtime.disk import Disk, LocalDisk
 from sagakeep.runtime.ids import Ids
 from sagakeep.runtime.journal_files import OpenedJournal
+from sagakeep.runtime.loop_lag import LoopLag
 from sagakeep.runtime.timers import Timers
 
 _log = logging.getLogger(__name__)
@@ -60,6 +62,9 @@ class Ports(NamedTuple):
     segment_bytes: int = limits.SEGMENT_BYTES
     snapshot_every_bytes: int = limits.SNAPSHOT_EVERY_BYTES
     commit_bytes: int = limits.COMMIT_BYTES_TARGET
+    heartbeat_s: float = (
+        0.1  # between two looks at the loop's lag, which virtual time has none of: 0
+    )
 
 
 class Engine:
@@ -98,9 +103,24 @@ class Engine:
             ports.disk, directory, self.committed, ports.run_blocking, ports.snapshot_every_bytes
         )
         self.health = Health(self.journal, self.registry, self.read_model)
-        self.numbers = Numbers(self.journal, self.registry, self.committed, self.gateways)
+        self.tally = SagaTally()
+        self.loop_lag = LoopLag(ports.heartbeat_s)
+        self.numbers = Numbers(self._parts())
         self._ports = ports
         self._directory = directory
+
+    def _parts(self) -> Parts:
+        return Parts(
+            self.journal,
+            self.registry,
+            self.committed,
+            self.read_model,
+            self.gateways,
+            self.health,
+            self.tally,
+            self.loop_lag,
+            lambda: self.recovery,
+        )
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until `stopping` is set and what is in flight has ended; started once it takes calls.
@@ -134,6 +154,7 @@ class Engine:
         async with trio.open_nursery() as inner:
             await inner.start(self.registry.run)
             inner.start_soon(self.health.run)
+            inner.start_soon(self.loop_lag.run)
             task_status.started()
             await self._recover()
             await self.stopping.wait()
@@ -171,6 +192,7 @@ class Engine:
             self._ports.run_blocking,
             self._ports.stopwatch,
         )
+        self.committed.on_moved = (self.tally.moved,)
         live = list(self.committed.live.values())
         self.clock.advance_to(self.committed.counters.latest_utc_s)
         for gateway in self.gateways.values():

@@ -23,6 +23,7 @@ import msgspec
 import trio
 
 from sagakeep import limits
+from sagakeep.actors.tally import CallTally
 from sagakeep.effects import RunCall
 from sagakeep.messages import AttemptEnded, Message
 from sagakeep.runtime.mailbox import Mailbox
@@ -107,6 +108,7 @@ class Gateway:
         self.timers = timers
         self.draw = draw
         self.attempts = 0
+        self.tally = CallTally()
         self._concurrency = spec.concurrency
         self._undelivered = undelivered
         self._actions: deque[Job] = deque()
@@ -309,7 +311,12 @@ class Worker:
         finally:
             self._alarm.clear()
         latency_s = gateway.timers.now_s() - began_s
-        job.report(msgspec.structs.replace(result, latency_s=latency_s), gateway.draw())
+        result = msgspec.structs.replace(result, latency_s=latency_s)
+        if job.is_reported:
+            gateway.tally.late += 1
+        else:
+            gateway.tally.note(call, result)
+        job.report(result, gateway.draw())
 
     def end(self) -> None:
         """Leave nothing behind."""
@@ -332,4 +339,5 @@ class Worker:
         timeout_s = self._job.call.timeout_s
         error = f"no reply within {timeout_s:g} s"
         result = AttemptResult(Outcome.UNKNOWN, error=error, latency_s=timeout_s)
+        self._gateway.tally.note(self._job.call, result)
         self._job.report(result, self._gateway.draw())

@@ -43,11 +43,11 @@ class Health:
         self._journal = journal
         self._registry = registry
         self._read_model = read_model
-        self._free_bytes = limits.DISK_RESERVE_BYTES
+        self.free_bytes = limits.DISK_RESERVE_BYTES
 
     async def run(self) -> None:
         while True:
-            self._free_bytes = self._journal.files.free_bytes()
+            self.free_bytes = self._journal.files.free_bytes()
             await trio.sleep(LOOK_AT_DISK_EVERY_S)
 
     def checks(self, recovered: bool, stopping: bool) -> dict[str, Check]:
@@ -77,7 +77,7 @@ class Health:
             (since_s is None or self._now_s() - since_s < STALLED_AFTER_S)
             and not self._journal.full
             and self._journal.has_room
-            and self._free_bytes >= limits.DISK_RESERVE_BYTES
+            and self.free_bytes >= limits.DISK_RESERVE_BYTES
             and self._registry.live_count < limits.LIVE_SAGAS_MAX
             and self._read_model.has_room
         )
@@ -94,8 +94,8 @@ class Health:
         return Check(True, "writing")
 
     def _check_disk(self) -> Check:
-        free, reserve = self._free_bytes >> 20, limits.DISK_RESERVE_BYTES >> 20
-        if self._free_bytes < limits.DISK_RESERVE_BYTES:
+        free, reserve = self.free_bytes >> 20, limits.DISK_RESERVE_BYTES >> 20
+        if self.free_bytes < limits.DISK_RESERVE_BYTES:
             return Check(
                 False, f"{free} MiB free, below the reserve of {reserve} MiB: free some space"
             )

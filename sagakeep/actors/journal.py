@@ -28,6 +28,7 @@ import trio
 from sagakeep import limits
 from sagakeep.errors import DiskFull, JournalBroken
 from sagakeep.runtime.blocking import RunBlocking, in_thread
+from sagakeep.runtime.histogram import Histogram
 from sagakeep.runtime.journal_files import JournalFiles, Position
 
 _log = logging.getLogger(__name__)
@@ -81,8 +82,16 @@ class Journal(Generic[N]):
         self._writer: trio.lowlevel.Task | None = None
         self._thread = trio.CapacityLimiter(1)  # of its own: DNS look-ups must not delay a commit
         self._trouble: Exception | None = None
+        self.commit_seconds = (
+            Histogram()
+        )  # of a write and its fdatasync, as the sagas wait for them
         self.full = ""  # why appends wait for space, or ""
         self.writing_since_s: float | None = None  # on trio's clock
+
+    @property
+    def queued(self) -> tuple[int, int]:
+        """How many records wait to be written, and how many bytes."""
+        return len(self._records), self._queued_bytes
 
     @property
     def has_room(self) -> bool:
@@ -156,6 +165,7 @@ class Journal(Generic[N]):
         except Exception as error:
             self._trouble = error
             raise
+        self.commit_seconds.note(trio.current_time() - self.writing_since_s)
         self.full, self.writing_since_s = "", None
         return frame
 

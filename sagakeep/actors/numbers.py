@@ -1,82 +1,212 @@
 """Numbers: what a process counts, read from its parts when somebody scrapes it.
 
-Nothing is counted for this on the hot path, and no label grows without bound.
+What happens thousands of times a second is counted where it happens (`sagakeep.actors.tally`); everything else is
+asked for here. No label grows without bound: services are configured, and of names and actions, which come from
+clients, the first so many are told apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.metadata import version
+from typing import Final, NamedTuple
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
+from sagakeep import limits
 from sagakeep.actors.committed import Committed, Note
 from sagakeep.actors.gateway import Gateway
+from sagakeep.actors.health import Health
 from sagakeep.actors.journal import Journal
+from sagakeep.actors.read_model import ReadModel
+from sagakeep.actors.recovery import RecoverySummary
 from sagakeep.actors.registry import Registry
+from sagakeep.actors.tally import OUTCOMES, SagaTally
+from sagakeep.runtime.histogram import Histogram
+from sagakeep.runtime.loop_lag import LoopLag
+
+_VERSION: Final = version("sagakeep")
+
+
+class Parts(NamedTuple):
+    """Whom the numbers are read from. `recovery` gives None while it lasts."""
+
+    journal: Journal[Note]
+    registry: Registry
+    committed: Committed
+    read_model: ReadModel
+    gateways: Mapping[str, Gateway]
+    health: Health
+    sagas: SagaTally
+    loop_lag: LoopLag
+    recovery: Callable[[], RecoverySummary | None]
 
 
 class Numbers(Collector):
-    """Reads every number when it is scraped."""
+    """Reads every number when it is scraped; the registry of Prometheus' client is its own."""
 
-    def __init__(
-        self,
-        journal: Journal[Note],
-        registry: Registry,
-        committed: Committed,
-        gateways: Mapping[str, Gateway],
-    ) -> None:
-        self._journal = journal
-        self._registry = registry
-        self._committed = committed
-        self._gateways = gateways
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
         self._registered = CollectorRegistry(auto_describe=False)
         self._registered.register(self)
+        ProcessCollector(registry=self._registered)  # memory, processor, descriptors, start
 
     def text(self) -> bytes:
         """Every number, in Prometheus' text format."""
         return generate_latest(self._registered)
 
     def collect(self) -> Iterator[Metric]:
-        statistics = self._committed.counters.statistics()
-        sagas = GaugeMetricFamily("sagakeep_sagas", "Sagas that exist", labels=["status"])
-        for status, count in statistics.by_status.items():
-            sagas.add_metric([status], count)
-        yield sagas
-        yield GaugeMetricFamily(
-            "sagakeep_live_sagas", "Sagas with an actor", self._registry.live_count
-        )
-        yield CounterMetricFamily(
-            "sagakeep_completed_seconds",
-            "Seconds that completed sagas took",
-            statistics.completed_seconds,
-        )
-        yield from self._of_journal()
-        yield from self._of_services()
+        parts = self._parts
+        yield from _of_sagas(parts.committed, parts.registry)
+        yield from _of_names(parts.sagas)
+        yield from _of_journal(parts.journal)
+        yield from _of_rows(parts.read_model)
+        yield from _of_services(parts.gateways)
+        yield from _of_calls(parts.gateways)
+        yield from _of_process(parts)
 
-    def _of_journal(self) -> Iterator[Metric]:
-        written = self._journal.files.statistics()
-        for name, value in zip(written._fields, written, strict=True):
-            if name == "segments":
-                yield GaugeMetricFamily("sagakeep_journal_segments", "Journal files", value)
-            else:
-                text = f"Journal {name} since the start"
-                yield CounterMetricFamily(f"sagakeep_journal_{name}", text, value)
 
-    def _of_services(self) -> Iterator[Metric]:
-        in_flight = GaugeMetricFamily(
-            "sagakeep_service_in_flight", "Attempts in flight", labels=["service"]
-        )
-        queued = GaugeMetricFamily(
-            "sagakeep_service_queued", "Attempts that wait", labels=["service"]
-        )
-        attempts = CounterMetricFamily(
-            "sagakeep_service_attempts", "Attempts begun", labels=["service"]
-        )
-        for name, gateway in self._gateways.items():
-            numbers = gateway.statistics()
-            in_flight.add_metric([name], numbers.in_flight)
-            queued.add_metric([name], numbers.queued)
-            attempts.add_metric([name], numbers.attempts)
-        yield from (in_flight, queued, attempts)
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"sagakeep_{name}", text, value)
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(f"sagakeep_{name}", text, value)
+
+
+def _gauges(
+    name: str, text: str, labels: Iterable[str], values: Iterable[tuple[Iterable[str], float]]
+) -> Metric:
+    family = GaugeMetricFamily(f"sagakeep_{name}", text, labels=[*labels])
+    for of, value in values:
+        family.add_metric([*of], value)
+    return family
+
+
+def _counters(
+    name: str, text: str, labels: Iterable[str], values: Iterable[tuple[Iterable[str], float]]
+) -> Metric:
+    family = CounterMetricFamily(f"sagakeep_{name}", text, labels=[*labels])
+    for of, value in values:
+        family.add_metric([*of], value)
+    return family
+
+
+def _histograms(
+    name: str, text: str, labels: Iterable[str], values: Iterable[tuple[Iterable[str], Histogram]]
+) -> Metric:
+    family = HistogramMetricFamily(f"sagakeep_{name}", text, labels=[*labels])
+    for of, histogram in values:
+        family.add_metric([*of], histogram.buckets(), histogram.sum)
+    return family
+
+
+def _of_sagas(committed: Committed, registry: Registry) -> Iterator[Metric]:
+    statistics = committed.counters.statistics()
+    by_status = (((status,), count) for status, count in statistics.by_status.items())
+    yield _gauges("sagas", "Sagas that exist", ["status"], by_status)
+    yield _gauge("live_sagas", "Sagas with an actor", registry.live_count)
+    seconds = statistics.completed_seconds
+    yield _counter("completed_seconds", "Seconds that completed sagas took", seconds)
+    yield _gauge("registry_queued", "Wishes in the registry's mailbox", len(registry.mailbox))
+    yield _gauge("turns_queued", "Sagas that wait for their turn", registry.turns_queued)
+
+
+def _of_names(tally: SagaTally) -> Iterator[Metric]:
+    names = ["name"]
+    begun = (((name,), count) for name, count in tally.begun.items())
+    yield _counters("sagas_begun", "Sagas begun since the start", names, begun)
+    undos = (((name,), count) for name, count in tally.undos.items())
+    yield _counters("saga_undos", "Times that a saga began to undo", names, undos)
+    text = "From the creation of a saga until it stood still"
+    yield _histograms("saga_seconds", text, ["name", "status"], tally.durations.items())
+
+
+def _of_journal(journal: Journal[Note]) -> Iterator[Metric]:
+    written = journal.files.statistics()
+    for name, value in zip(written._fields, written, strict=True):
+        if name == "segments":
+            yield _gauge("journal_segments", "Journal files", value)
+        else:
+            yield _counter(f"journal_{name}", f"Journal {name} since the start", value)
+    text = "One group commit: the write and its fdatasync, as sagas wait for them"
+    yield _histograms("journal_commit_seconds", text, [], [((), journal.commit_seconds)])
+    records, size = journal.queued
+    yield _gauge("journal_queued_records", "Records that wait for their group commit", records)
+    yield _gauge("journal_queued_bytes", "Bytes that wait for their group commit", size)
+
+
+def _of_rows(read_model: ReadModel) -> Iterator[Metric]:
+    now = read_model.statistics()
+    waiting = now.pending + now.flushing
+    yield _gauge("rows_pending", "Rows of the read model that are not written yet", waiting)
+    yield _gauge("rows_lag_bytes", "Journal that is not in the read model yet", now.lag_bytes)
+    yield _gauge("rows_failures", "Flushes of the read model failed in a row", now.failures)
+    yield _counter("rows_written", "Rows written to the read model", now.rows_written)
+
+
+def _of_services(gateways: Mapping[str, Gateway]) -> Iterator[Metric]:
+    now = {name: gateway.statistics() for name, gateway in gateways.items()}
+    services = ["service"]
+    in_flight = (((name,), one.in_flight) for name, one in now.items())
+    yield _gauges("service_in_flight", "Attempts in flight", services, in_flight)
+    queued = (((name,), one.queued) for name, one in now.items())
+    yield _gauges("service_queued", "Attempts that wait", services, queued)
+    attempts = (((name,), one.attempts) for name, one in now.items())
+    yield _counters("service_attempts", "Attempts begun", services, attempts)
+
+
+def _of_calls(gateways: Mapping[str, Gateway]) -> Iterator[Metric]:
+    tallies = {name: gateway.tally for name, gateway in gateways.items()}
+    yield _counters(
+        "service_calls",
+        "Attempts that ended, or whose time was up",
+        ["service", "action", "phase", "outcome"],
+        (
+            ((name, *key, outcome), count)
+            for name, one in tallies.items()
+            for key, counts in one.ended.items()
+            for outcome, count in zip(OUTCOMES, counts, strict=True)
+            if count
+        ),
+    )
+    yield _counters(
+        "service_retries",
+        "Attempts that were not the first of their call",
+        ["service", "phase"],
+        (
+            ((name, phase), count)
+            for name, one in tallies.items()
+            for phase, count in one.repeated.items()
+        ),
+    )
+    late = (((name,), one.late) for name, one in tallies.items())
+    yield _counters("service_late_replies", "Answers after their timeout", ["service"], late)
+    seconds = (((name,), one.seconds) for name, one in tallies.items())
+    yield _histograms("service_call_seconds", "How long attempts took", ["service"], seconds)
+
+
+def _of_process(parts: Parts) -> Iterator[Metric]:
+    said = {"version": _VERSION, "python": platform.python_version()}
+    yield InfoMetricFamily("sagakeep_build", "What runs", said)
+    lag = parts.loop_lag
+    text = "How late the event loop woke a task"
+    yield _histograms("loop_lag_seconds", text, [], [((), lag.seconds)])
+    text = "The longest lag of the event loop in the last minute"
+    yield _gauge("loop_lag_longest_seconds", text, lag.longest_s)
+    yield _gauge("disk_free_bytes", "Space left for the journal", parts.health.free_bytes)
+    yield _gauge("disk_reserve_bytes", "Below it new sagas are refused", limits.DISK_RESERVE_BYTES)
+    recovery = parts.recovery()
+    yield _gauge("recovered", "1 when all sagas run again after a start", recovery is not None)
+    if recovery is not None:
+        yield _gauge("recovery_seconds", "How long the recovery took", recovery.seconds)
+        yield _gauge("recovery_records", "Records that the recovery read", recovery.records)

@@ -86,6 +86,11 @@ class Registry:
     def live_count(self) -> int:
         return len(self._live)
 
+    @property
+    def turns_queued(self) -> int:
+        """How many sagas wait for their turn."""
+        return len(self._dispatcher)
+
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take messages and give the sagas their turns, until cancelled, which ends them all."""
         try:

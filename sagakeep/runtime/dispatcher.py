@@ -43,6 +43,9 @@ class Dispatcher(Generic[A]):
         self._ready: deque[A] = deque()
         self._task: trio.lowlevel.Task | None = None  # set while it waits for work
 
+    def __len__(self) -> int:
+        return len(self._ready)
+
     def schedule(self, actor: A) -> None:
         """Give the actor a turn soon, if none is to come already."""
         if actor.is_scheduled:

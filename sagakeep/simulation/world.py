@@ -259,6 +259,7 @@ class World:
             segment_bytes=self.shape.segment_bytes,
             snapshot_every_bytes=self.shape.snapshot_every_bytes,
             commit_bytes=self.shape.commit_bytes,
+            heartbeat_s=0.0,
         )
 
 
