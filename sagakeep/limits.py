@@ -45,6 +45,12 @@ ERROR_CHARS_MAX: Final = 1_000  # of a service's error that is kept in the histo
 PAYLOAD_BYTES_MAX: Final = 1 << 20  # of a payload after its references were filled in
 SERVICE_CONCURRENCY: Final = 64  # attempts in flight at one service
 SERVICE_QUEUE_MAX: Final = 1_000_000  # attempts that wait at one gateway; each live step can be one
+BREAKER_FAILURES: Final = 10  # in a row, of more than one saga: then a service counts as down
+BREAKER_OPEN_S: Final = 5.0  # between two probes of a service that is down
+RAMP_CALLS_PER_S: Final = 50.0  # at a service that is back; doubled every RAMP_DOUBLES_EVERY_S
+RAMP_DOUBLES_EVERY_S: Final = 2.0
+RAMP_CALLS_PER_S_MAX: Final = 10_000.0  # where a ramp ends that no rate limit ends
+HOLD_OFF_S_MAX: Final = 60.0  # one answer of a service cannot keep all sagas from it for longer
 LATE_REPLY_S: Final = 60.0  # an answer after its timeout is still recorded for so long
 RETRY_AFTER_S_MAX: Final = 3600.0  # a service cannot park a saga for longer than an hour at a time
 

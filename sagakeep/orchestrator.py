@@ -18,11 +18,11 @@ import trio
 from sagakeep import limits
 from sagakeep.actors.committed import Statistics
 from sagakeep.actors.engine import Engine, Ports
-from sagakeep.actors.gateway import ServiceSpec
 from sagakeep.actors.health import Check
 from sagakeep.actors.read_model import BadCursor, SagaQuery
 from sagakeep.actors.recovery import RecoverySummary
 from sagakeep.actors.registry import Chosen, Deliver
+from sagakeep.actors.service_spec import ServiceSpec
 from sagakeep.actors.stream import StreamLagged, watch_records
 from sagakeep.definition import SagaDefinition
 from sagakeep.errors import SagakeepError, SagaNotFound, Unavailable

@@ -48,7 +48,12 @@ class PythonCaller:
             return AttemptResult(Outcome.NOT_DONE, error=_text(error, call), permanent=True)
         except ServiceUnavailable as error:
             wish_s = _wish_s(error.retry_after_s)
-            return AttemptResult(Outcome.NOT_DONE, error=_text(error, call), retry_after_s=wish_s)
+            return AttemptResult(
+                Outcome.NOT_DONE,
+                error=_text(error, call),
+                retry_after_s=wish_s,
+                is_unreachable=wish_s is None,  # one that asks us to come later is there
+            )
         except ReplyBroken as error:
             return AttemptResult(Outcome.UNKNOWN, error=_text(error, call))
         except Exception as error:  # the service's bug is an outcome

@@ -80,6 +80,7 @@ class AttemptResult(msgspec.Struct, frozen=True, gc=False):
 
     `permanent` is meant for NOT_DONE only: no further attempt. `retry_after_s` is the service's wish
     for the earliest next attempt, seconds from now. `error` is for people, at most ERROR_CHARS_MAX.
+    `is_unreachable` says that nobody was there to refuse: a sign that the service is down.
     """
 
     outcome: Outcome
@@ -88,6 +89,7 @@ class AttemptResult(msgspec.Struct, frozen=True, gc=False):
     permanent: bool = False
     retry_after_s: float | None = None
     latency_s: float = 0.0
+    is_unreachable: bool = False
 
 
 class Caller(Protocol):

@@ -14,7 +14,7 @@ from sagakeep.errors import ConfigurationError
 from sagakeep.http.caller import HttpCaller, StatusRule
 from sagakeep.orchestrator import ServiceSpec
 from sagakeep.python_caller import PythonCaller
-from sagakeep.service import Outcome
+from sagakeep.service import Caller, Outcome
 from sagakeep.settings.config import ServiceConfig, StatusMeaning
 
 _RULES: Final[Mapping[StatusMeaning, StatusRule]] = {
@@ -31,7 +31,7 @@ def make_services(configured: Mapping[str, ServiceConfig]) -> dict[str, ServiceS
     faults = []
     for name, config in configured.items():
         try:
-            specs[name] = _spec(name, config)
+            specs[name] = _spec(config)
         except ConfigurationError as error:
             faults.append(f"services.{name}: {error}")
     if faults:
@@ -39,16 +39,29 @@ def make_services(configured: Mapping[str, ServiceConfig]) -> dict[str, ServiceS
     return specs
 
 
-def _spec(name: str, config: ServiceConfig) -> ServiceSpec:
-    concurrency = config.concurrency_max
-    if config.python:
-        service = import_service(config.python)
-        return ServiceSpec(PythonCaller(service, threads_max=concurrency), concurrency)
-    rules = {int(status): _RULES[meaning] for status, meaning in config.statuses.items()}
-    caller = HttpCaller(
-        config.url, connections_max=concurrency, status_outcomes=rules, headers=config.headers
+def _spec(config: ServiceConfig) -> ServiceSpec:
+    return ServiceSpec(
+        _caller(config),
+        config.concurrency_max,
+        config.queue_max,
+        config.rate_limit_per_s,
+        config.rate_burst,
+        config.breaker_failures,
+        config.breaker_open_s,
+        config.ramp_calls_per_s,
     )
-    return ServiceSpec(caller, concurrency)
+
+
+def _caller(config: ServiceConfig) -> Caller:
+    if config.python:
+        return PythonCaller(import_service(config.python), threads_max=config.concurrency_max)
+    rules = {int(status): _RULES[meaning] for status, meaning in config.statuses.items()}
+    return HttpCaller(
+        config.url,
+        connections_max=config.concurrency_max,
+        status_outcomes=rules,
+        headers=config.headers,
+    )
 
 
 def import_service(place: str) -> object:

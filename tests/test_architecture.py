@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).parent.parent / "sagakeep"
 LAYERS = {
     "ground": "errors limits",
     "pure": """
-        service definition events messages saga_status step_status state transitions changes course
+        service service_bounds definition events messages saga_status step_status state transitions changes course
         machine effects plan graph order mapping expression backoff codec validation conversion faults
         json_text json_value pointer redaction reply published standing view bind transitions_page
         json_place definition_file findings.*

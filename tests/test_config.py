@@ -106,6 +106,44 @@ def test_every_setting_of_the_file_is_read(tmp_path):
     assert config.log.format is LogFormat.JSON
 
 
+def test_the_rules_for_a_service_are_read(tmp_path):
+    text = """
+    [services.a]
+    url = "http://h"
+    maxQueue = 100
+    rateLimit = 20
+    rateBurst = 3
+    breakerFailures = 0
+    breakerOpenS = 0.5
+    rampCallsPerS = 5
+    """
+    service = read(tmp_path, text).services["a"]
+    rules = (service.queue_max, service.rate_limit_per_s, service.rate_burst)
+    assert rules == (100, 20.0, 3)
+    breaker = (service.breaker_failures, service.breaker_open_s, service.ramp_calls_per_s)
+    assert breaker == (0, 0.5, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("rule", "fault"),
+    [
+        ("maxQueue = -1", "maxQueue (FILE): is the number -1; expected 0 (limits.serviceQueueMax)"),
+        ("rateLimit = nan", "rateLimit (FILE): is the number nan; expected 0 (no rate limit) or 0"),
+        ("rateLimit = inf", "rateLimit (FILE): is the number inf; expected 0 (no rate limit) or 0"),
+        ("rateBurst = 3", "rateBurst (FILE): is for a service with a rateLimit only"),
+        (
+            "breakerFailures = -3",
+            "breakerFailures (FILE): is the number -3; expected 0 (no breaker)",
+        ),
+        ("breakerOpenS = 0", "breakerOpenS (FILE): is the number 0.0; expected 0.1 to 3600"),
+        ("rampCallsPerS = -1", "rampCallsPerS (FILE): is the number -1.0; expected 0 (no ramp)"),
+    ],
+)
+def test_a_rule_that_cannot_be_kept_is_told_with_its_bounds(tmp_path, rule, fault):
+    (told,) = faults_of(tmp_path, f'[services.a]\nurl = "http://h"\n{rule}')
+    assert told.startswith(f"services.a.{fault}")
+
+
 def test_a_secret_is_in_no_representation():
     service = ServiceConfig(url="http://h", headers={"Authorization": "hunter2"})
     assert "hunter2" not in repr(Config(services={"a": service}))

@@ -1,97 +1,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 
 import pytest
 import trio
 import trio.testing
+from gateway_desk import DONE, Service, serving
 from trio.testing import MockClock
 
 from sagakeep import limits
-from sagakeep.actors.gateway import IDLE_WORKERS_MAX, Gateway, Job, ServiceSpec
-from sagakeep.effects import RunCall
-from sagakeep.messages import AttemptEnded, Message
-from sagakeep.runtime.mailbox import Mailbox
-from sagakeep.runtime.timers import Timers
+from sagakeep.actors.gateway import IDLE_WORKERS_MAX
 from sagakeep.service import AttemptResult, Call, Outcome
-
-DONE = AttemptResult(Outcome.DONE)
-Attempt = Callable[[Call], Awaitable[AttemptResult]]
-
-
-class Service:
-    """A caller; `attempt` does what the test says and writes down what came and what was cancelled."""
-
-    def __init__(self, do: Attempt | None = None, late_reply_s: float = 0.0) -> None:
-        self.late_reply_s = late_reply_s
-        self.began: list[str] = []
-        self.cancelled: list[str] = []
-        self.in_flight = self.in_flight_max = 0
-        self.is_closed = False
-        self._do = do or self.done_at_once
-
-    async def done_at_once(self, call: Call) -> AttemptResult:
-        return DONE
-
-    async def attempt(self, call: Call) -> AttemptResult:
-        self.began.append(call.step_id)
-        self.in_flight += 1
-        self.in_flight_max = max(self.in_flight, self.in_flight_max)
-        try:
-            return await self._do(call)
-        except trio.Cancelled:
-            self.cancelled.append(call.step_id)
-            raise
-        finally:
-            self.in_flight -= 1
-
-    async def aclose(self) -> None:
-        self.is_closed = True
-
-
-class Desk:
-    """A gateway that runs, one mailbox for all its outcomes, and what could not be delivered."""
-
-    def __init__(self, service: Service, concurrency: int) -> None:
-        self.timers = Timers()
-        self.undelivered: list[tuple[str, AttemptEnded]] = []
-        self.mailbox: Mailbox[Message] = Mailbox(10)
-        self.gateway = Gateway(
-            "shop",
-            ServiceSpec(service, concurrency),
-            self.timers,
-            lambda: 0.25,
-            lambda saga_id, news: self.undelivered.append((saga_id, news)),
-        )
-
-    def submit(
-        self, name: str, phase: str = "action", timeout_s: float = 30.0, **more: bool
-    ) -> Job:
-        key = f"s/{name}/{phase}/1"
-        call = Call("s", "order", name, "shop", "do", phase, 1, key, {}, timeout_s)  # type: ignore[arg-type]
-        return self.gateway.submit(call, RunCall(name, phase, 1, 1), self.mailbox, **more)  # type: ignore[arg-type]
-
-    def news(self) -> list[AttemptEnded]:
-        news = []
-        while (envelope := self.mailbox.take_nowait()) is not None:
-            assert isinstance(envelope.message, AttemptEnded)
-            news.append(envelope.message)
-        return news
-
-    def outcomes(self) -> list[tuple[str, str, bool]]:
-        return [(one.step_id, one.result.outcome.value, one.late) for one in self.news()]
-
-
-@asynccontextmanager
-async def serving(service: Service, concurrency: int = 4) -> AsyncIterator[Desk]:
-    desk = Desk(service, concurrency)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(desk.timers.run)
-        await nursery.start(desk.gateway.run)
-        yield desk
-        nursery.cancel_scope.cancel()
 
 
 @pytest.fixture(autouse=True)
@@ -372,7 +292,9 @@ async def test_recovered_calls_are_spread_over_time_and_new_ones_are_not(
     for end_s in (1, 2, 3):
         begun = sum(time < end_s for time in times)
         assert begun <= limits.RECOVERED_CALLS_PER_S * end_s + 10
-    assert times[-1] == pytest.approx(2_000 / limits.RECOVERED_CALLS_PER_S, abs=0.1)
+    ramped = 2.0 * (50 + 100 + 200 + 400)  # doubled every 2 s, then the most
+    rest = (2_000 - ramped) / limits.RECOVERED_CALLS_PER_S
+    assert times[-1] == pytest.approx(8.0 + rest, abs=0.1)
 
 
 # The end

@@ -181,7 +181,10 @@ async def test_a_refusal_is_permanent():
 )
 async def test_unavailable_is_not_done_and_says_when(wish_s: float | None, kept_s: float | None):
     result = await attempt(ServiceUnavailable("busy", retry_after_s=wish_s))
-    assert result == AttemptResult(Outcome.NOT_DONE, error="busy", retry_after_s=kept_s)
+    is_away = kept_s is None  # one that asks us to come later is there
+    assert result == AttemptResult(
+        Outcome.NOT_DONE, error="busy", retry_after_s=kept_s, is_unreachable=is_away
+    )
 
 
 async def test_any_other_exception_is_unknown_and_logged(caplog: pytest.LogCaptureFixture):

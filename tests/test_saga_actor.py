@@ -26,7 +26,8 @@ from trio.testing import MockClock
 from sagakeep import events as e
 from sagakeep import limits
 from sagakeep.actors.engine import Ports
-from sagakeep.actors.gateway import Job, ServiceSpec
+from sagakeep.actors.job import Job
+from sagakeep.actors.service_spec import ServiceSpec
 from sagakeep.errors import MoveRefused, SagaNotFound, UnknownStep
 from sagakeep.messages import Compensate, Message, Wake
 from sagakeep.orchestrator import opening_orchestrator

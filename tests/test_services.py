@@ -41,6 +41,21 @@ async def test_each_service_becomes_what_can_be_called(shop_module):
         await spec.caller.aclose()
 
 
+async def test_the_rules_for_a_service_are_passed_on():
+    config = ServiceConfig(
+        url="http://127.0.0.1:1/x",
+        queue_max=7,
+        rate_limit_per_s=20.0,
+        rate_burst=3,
+        breaker_failures=4,
+        breaker_open_s=1.5,
+        ramp_calls_per_s=6.0,
+    )
+    spec = make_services({"far": config})["far"]
+    assert spec[1:] == (64, 7, 20.0, 3, 4, 1.5, 6.0)
+    await spec.caller.aclose()
+
+
 async def test_the_meaning_of_statuses_is_passed_on():
     statuses = {str(at): meaning for at, meaning in enumerate(StatusMeaning, start=400)}
     config = ServiceConfig(url="http://127.0.0.1:1", statuses=statuses)

@@ -21,7 +21,7 @@ import trio
 
 from sagakeep import limits
 from sagakeep.actors.committed import Committed, Note
-from sagakeep.actors.gateway import Gateway, ServiceSpec
+from sagakeep.actors.gateway import Gateway
 from sagakeep.actors.health import Health
 from sagakeep.actors.history import History
 from sagakeep.actors.journal import Journal
@@ -31,6 +31,7 @@ from sagakeep.actors.recovery import RecoverySummary, recover
 from sagakeep.actors.registry import Deliver, Registry
 from sagakeep.actors.row_file import RowFile
 from sagakeep.actors.saga import World
+from sagakeep.actors.service_spec import ServiceSpec
 from sagakeep.actors.snapshots import Snapshots
 from sagakeep.actors.tally import SagaTally
 from sagakeep.messages import AttemptEnded
@@ -94,7 +95,7 @@ class Engine:
         )
         self.history = History(opened.files, ports.run_blocking)
         self.gateways = {
-            name: Gateway(name, _spec(service), self.timers, ports.draw, self._post_late)
+            name: Gateway(name, _spec(name, service), self.timers, ports.draw, self._post_late)
             for name, service in services.items()
         }
         world = World(self.journal, self.gateways, self.timers, self.clock, ports.draw)
@@ -211,8 +212,9 @@ class Engine:
         self.registry.mailbox.tell_control(Deliver(saga_id, news))
 
 
-def _spec(service: object) -> ServiceSpec:
+def _spec(name: str, service: object) -> ServiceSpec:
     if isinstance(service, ServiceSpec):
+        service.check(name)
         return service
     concurrency = getattr(service, "max_concurrency", limits.SERVICE_CONCURRENCY)
     return ServiceSpec(PythonCaller(service), concurrency)

@@ -1,12 +1,17 @@
 """The gateway of one service: the only way to call it.
 
-    submit -> compensations --.
-              actions --------+--> a worker per attempt in flight, at most `concurrency` --> outcome to the saga
+    submit -> fair queue -> throttle -> a worker for each attempt in flight, at most `concurrency` -> outcome
+                               ^                                                                       |
+                               '---------------------- how the service is -----------------------------'
 
-Attempts beyond the bound wait in two queues, undos first: a service that is short of room spends it on ending
-sagas. What is submitted between `hold_back` and `release` (the calls of recovered sagas) joins those queues at
-a bounded rate, so that ten thousand of them do not stampede a service that may be just starting itself; new
-sagas are not slowed by it.
+Attempts beyond the bound wait in a fair queue, undos first: a service that is short of room spends it on ending
+sagas. There they also wait while the throttle lets nothing begin: the service is down, asked us to come later,
+or has had what it may have in a second. An attempt that waits has not begun: its timeout does not run, and it is
+none of its saga's retries.
+
+What is submitted between `hold_back` and `release` (the calls of recovered sagas) joins the queue at a rate that
+begins small, so that ten thousand of them do not stampede a service that may be just starting itself; new sagas
+are not slowed by it.
 
 An attempt is given its `timeout_s`; then the saga is told that the outcome is unknown. Where the caller keeps
 listening (`late_reply_s`), an answer that still comes is delivered as a late reply.
@@ -15,7 +20,6 @@ listening (`late_reply_s`), an answer that still comes is delivered as a late re
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -23,61 +27,23 @@ import msgspec
 import trio
 
 from sagakeep import limits
+from sagakeep.actors.breaker import NEVER_S, BreakerState
+from sagakeep.actors.fair_queue import FairQueue
+from sagakeep.actors.job import Job, Undelivered
+from sagakeep.actors.ramp import Ramp
+from sagakeep.actors.service_spec import ServiceSpec
 from sagakeep.actors.tally import CallTally
+from sagakeep.actors.throttle import Throttle, ThrottleState
 from sagakeep.effects import RunCall
-from sagakeep.messages import AttemptEnded, Message
+from sagakeep.messages import Message
 from sagakeep.runtime.mailbox import Mailbox
 from sagakeep.runtime.timers import Alarm, Timers
-from sagakeep.service import AttemptResult, Call, Caller, Outcome
+from sagakeep.service import DONE, AttemptResult, Call, Outcome
 
 _log = logging.getLogger(__name__)
 
 IDLE_WORKERS_MAX = 64
 JOBS_BETWEEN_CHECKPOINTS = 64
-RELEASE_EVERY_S = 0.02
-
-
-Undelivered = Callable[[str, AttemptEnded], None]
-
-
-class ServiceSpec(NamedTuple):
-    """How to reach a service, and how many attempts it may have in flight."""
-
-    caller: Caller
-    concurrency: int = limits.SERVICE_CONCURRENCY
-
-
-class Job(msgspec.Struct, eq=False):
-    """One attempt on its way. `drop` tells that nobody wants it any more: it is not begun, but if it was, it
-    settles."""
-
-    call: Call
-    _effect: RunCall
-    _mailbox: Mailbox[Message]
-    _undelivered: Undelivered
-    _repeated: bool = False
-    is_wanted: bool = True
-    is_reported: bool = False
-
-    def drop(self) -> None:
-        self.is_wanted = False
-
-    def report(self, result: AttemptResult, draw: float) -> None:
-        """Tell the saga; the second report is a late reply."""
-        effect = self._effect
-        late, self.is_reported = self.is_reported, True
-        news = AttemptEnded(
-            effect.step_id,
-            effect.phase,
-            effect.epoch,
-            effect.attempt,
-            result,
-            draw,
-            late,
-            self._repeated,
-        )
-        if not self._mailbox.tell_control(news):
-            self._undelivered(self.call.saga_id, news)
 
 
 class GatewayStatistics(NamedTuple):
@@ -86,6 +52,14 @@ class GatewayStatistics(NamedTuple):
     in_flight: int
     queued: int
     attempts: int
+
+
+class GatewayState(NamedTuple):
+    """A service as it is seen from here, for people."""
+
+    spec: ServiceSpec
+    statistics: GatewayStatistics
+    throttle: ThrottleState
 
 
 class Gateway:
@@ -109,11 +83,16 @@ class Gateway:
         self.draw = draw
         self.attempts = 0
         self.tally = CallTally()
+        self.throttle = Throttle(spec.rules, timers.now_s())
+        self._spec = spec
         self._concurrency = spec.concurrency
+        self._queue_max = spec.queue_max or limits.SERVICE_QUEUE_MAX
         self._undelivered = undelivered
-        self._actions: deque[Job] = deque()
-        self._compensations: deque[Job] = deque()
-        self._held_back: deque[Job] = deque()
+        self._queue = FairQueue(self._dropped)
+        self._alarm = Alarm(timers, self._unblock)
+        self._is_blocked = False  # by the throttle, until the alarm or an outcome
+        self._probe: Job | None = None
+        self._held_back = FairQueue()
         self._is_holding_back = False
         self._released = trio.Event()
         self._idle: list[trio.lowlevel.Task] = []
@@ -128,16 +107,21 @@ class Gateway:
         in_flight = self._workers - len(self._idle)
         return GatewayStatistics(in_flight, self._queued(), self.attempts)
 
+    def state(self) -> GatewayState:
+        """All there is to say about the service."""
+        throttle = self.throttle.state(self.timers.now_s())
+        return GatewayState(self._spec, self.statistics(), throttle)
+
     def submit(
         self, call: Call, effect: RunCall, mailbox: Mailbox[Message], repeated: bool = False
     ) -> Job:
         """Take on an attempt; its outcome goes to the mailbox as AttemptEnded, `repeated` as given."""
         job = Job(call, effect, mailbox, self._undelivered, repeated)
-        if self._queued() >= limits.SERVICE_QUEUE_MAX:
-            error = f"{limits.SERVICE_QUEUE_MAX} attempts wait for service {self.name!r} already"
+        if self._queue.length + self._held_back.length >= self._queue_max:
+            error = f"{self._queue_max} attempts wait for service {self.name!r} already"
             job.report(AttemptResult(Outcome.NOT_DONE, error=error), self.draw())
         elif self._is_holding_back:
-            self._held_back.append(job)
+            self._held_back.push(job)
         else:
             self._enqueue(job)
         return job
@@ -147,13 +131,14 @@ class Gateway:
         self._is_holding_back = True
 
     def release(self) -> None:
-        """Begin what was held back, at RECOVERED_CALLS_PER_S; what comes now is not held back."""
+        """Begin what was held back, at no more than RECOVERED_CALLS_PER_S; what comes now is not held back."""
         self._is_holding_back = False
         self._released.set()
 
     async def drain(self) -> None:
         """Begin nothing more, and wait until what is in flight has ended or timed out."""
         self._is_draining = True
+        self._alarm.drop()
         while self.statistics().in_flight:
             self._fewer_in_flight = trio.Event()
             await self._fewer_in_flight.wait()
@@ -172,30 +157,83 @@ class Gateway:
         await self.caller.aclose()
 
     def _queued(self) -> int:
-        return len(self._actions) + len(self._compensations) + len(self._held_back)
+        return self._queue.length + self._held_back.length
 
     def _enqueue(self, job: Job) -> None:
-        queue = self._compensations if job.call.phase == "compensation" else self._actions
-        queue.append(job)
-        if not self._is_one_coming:
+        self._queue.push(job)
+        if not (self._is_one_coming or self._is_blocked):
             self._employ()
 
     async def _release_gradually(self) -> None:
-        at_once = max(1, round(limits.RECOVERED_CALLS_PER_S * RELEASE_EVERY_S))
-        while self._held_back:
-            for _ in range(min(at_once, len(self._held_back))):
-                self._enqueue(self._held_back.popleft())
-            await trio.sleep(RELEASE_EVERY_S)
+        per_s_max = limits.RECOVERED_CALLS_PER_S
+        per_s = min(self._spec.ramp_calls_per_s or per_s_max, per_s_max)
+        ramp = Ramp(per_s, per_s_max, limits.RAMP_DOUBLES_EVERY_S, self.timers.now_s())
+        while self._held_back.length:
+            now_s = self.timers.now_s()
+            at_s = ramp.ready_at_s(now_s)
+            if at_s > now_s:
+                await trio.sleep_until(at_s)
+            else:
+                ramp.take(now_s)
+                self._enqueue(self._held_back.pop())
+
+    # What the throttle says
+
+    def learn(self, job: Job, result: AttemptResult) -> None:
+        """An attempt has ended, or timed out: a sign of how the service is."""
+        is_probe = job is self._probe
+        if is_probe:
+            self._probe = None
+        before = self.throttle.breaker
+        self.throttle.learn(result, job.call.saga_id, self.timers.now_s(), is_probe=is_probe)
+        if self.throttle.breaker is not before:
+            self._tell(before, result)
+        if self._is_blocked:
+            self._unblock()
+
+    def _next_throttled(self) -> Job | None:
+        """What may begin now; None when nothing may, until the alarm or an outcome."""
+        now_s = self.timers.now_s()
+        ready_at_s = self.throttle.ready_at_s(now_s)
+        if ready_at_s > now_s:
+            self._is_blocked = True
+            if ready_at_s < NEVER_S:
+                self._alarm.set_at(ready_at_s)
+            return None
+        if self.throttle.begin(now_s):
+            self._probe = self._queue.pop_probe()
+            return self._probe
+        return self._queue.pop()
+
+    def _unblock(self) -> None:
+        """Look again whether something may begin."""
+        self._is_blocked = False
+        self._alarm.drop()
+        if self._queue.length and not self._is_one_coming:
+            self._employ()
+
+    def _dropped(self) -> None:
+        if not self._queue.length:
+            self._is_blocked = False
+            self._alarm.drop()  # who waits for nothing leaves nothing behind
+
+    def _tell(self, before: BreakerState, result: AttemptResult) -> None:
+        match before, self.throttle.breaker:
+            case BreakerState.CLOSED, _:
+                text = "service %s counts as down: %d attempts in a row failed, the last with: %s"
+                _log.warning(text, self.name, self._spec.breaker_failures, result.error)
+            case _, BreakerState.CLOSED:
+                text = "service %s is back, %d attempts wait for it"
+                _log.warning(text, self.name, self._queued())
 
     # Workers
 
     def next_job(self) -> Job | None:
         """What a worker is to do next, None when nothing waits or is to be begun."""
-        queue = self._compensations or self._actions
-        if self._is_draining or not queue:
+        if self._is_draining or not self._queue.length:
             return None
-        job = queue.popleft()
-        if not self._is_one_coming and (self._compensations or self._actions):
+        job = self._queue.pop() if self.throttle.is_free else self._next_throttled()
+        if job is not None and self._queue.length and not self._is_one_coming:
             self._employ()  # this attempt may take its time
         return job
 
@@ -223,7 +261,7 @@ class Gateway:
         """A worker listens on: its place is free."""
         self._lingering += 1
         self._workers -= 1
-        if not self._is_one_coming and (self._actions or self._compensations):
+        if self._queue.length and not (self._is_one_coming or self._is_blocked):
             self._employ()
 
     def _employ(self) -> None:
@@ -288,7 +326,7 @@ class Worker:
                 self._alarm.drop()  # who rests leaves nothing behind
                 if not await gateway.wait_for_job():
                     return False
-            elif job.is_wanted:
+            else:
                 count += 1
                 if count % JOBS_BETWEEN_CHECKPOINTS == 0:
                     await trio.lowlevel.checkpoint()
@@ -316,6 +354,8 @@ class Worker:
             gateway.tally.late += 1
         else:
             gateway.tally.note(call, result)
+            if result.outcome is not DONE or not gateway.throttle.is_calm:
+                gateway.learn(job, result)
         job.report(result, gateway.draw())
 
     def end(self) -> None:
@@ -340,4 +380,5 @@ class Worker:
         error = f"no reply within {timeout_s:g} s"
         result = AttemptResult(Outcome.UNKNOWN, error=error, latency_s=timeout_s)
         self._gateway.tally.note(self._job.call, result)
+        self._gateway.learn(self._job, result)
         self._job.report(result, self._gateway.draw())

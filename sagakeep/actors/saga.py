@@ -27,7 +27,8 @@ from msgspec.structs import replace
 
 from sagakeep import limits, saga_status
 from sagakeep.actors.committed import Note
-from sagakeep.actors.gateway import Gateway, Job
+from sagakeep.actors.gateway import Gateway
+from sagakeep.actors.job import Job
 from sagakeep.actors.journal import Journal
 from sagakeep.codec import encode_record
 from sagakeep.effects import RunCall, WaitUntil, call_of, outstanding
@@ -254,7 +255,9 @@ class SagaActor:
                 if effect.at_utc_s > self._woken_utc_s:
                     wakes_at_utc_s = _earlier(wakes_at_utc_s, effect.at_utc_s)
             elif effect in self._jobs:
-                jobs[effect] = self._jobs.pop(effect)
+                job = jobs[effect] = self._jobs.pop(effect)
+                if effect.phase == "action" and self.state.status is saga_status.COMPENSATING:
+                    job.withdraw(self._world.draw())  # unless it has begun
             elif (
                 effect.not_before_utc_s and effect.not_before_utc_s > self._world.clock.now_utc_s()
             ):

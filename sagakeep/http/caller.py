@@ -132,7 +132,8 @@ class HttpCaller:
             return self._failed(_UNKNOWN, "timeout while connecting", call)
         except ConnectionError as error:  # pyqwest raises it for the connect only
             rule = _UNKNOWN if _RESET in str(error) else _LATER
-            return self._failed(rule, f"no connection: {_reason(error)}", call)
+            failed = self._failed(rule, f"no connection: {_reason(error)}", call)
+            return msgspec.structs.replace(failed, is_unreachable=True)
         except ReplyBroken as error:
             return self._failed(_UNKNOWN, f"HTTP {response.status}: {error}", call)
         except (OSError, ReadError, WriteError, RemoteProtocolError, RuntimeError) as error:

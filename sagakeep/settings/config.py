@@ -48,9 +48,18 @@ class ServiceConfig(
     msgspec.Struct,
     frozen=True,
     forbid_unknown_fields=True,
-    rename={"concurrency_max": "maxConcurrency"},
+    rename={
+        "concurrency_max": "maxConcurrency",
+        "queue_max": "maxQueue",
+        "rate_limit_per_s": "rateLimit",
+        "rate_burst": "rateBurst",
+        "breaker_failures": "breakerFailures",
+        "breaker_open_s": "breakerOpenS",
+        "ramp_calls_per_s": "rampCallsPerS",
+    },
 ):
-    """How to reach a service: exactly one of `url` and `python` ("module:attribute").
+    """How to reach a service: exactly one of `url` and `python` ("module:attribute"); and how much it is asked
+    (`sagakeep.actors.service_spec` says what each means).
 
     `headers` go with every request; their values are secret. `statuses` gives status codes, as
     strings, another meaning.
@@ -59,15 +68,19 @@ class ServiceConfig(
     url: str = ""
     python: str = ""
     concurrency_max: int = limits.SERVICE_CONCURRENCY
+    queue_max: int = 0
+    rate_limit_per_s: float = 0.0
+    rate_burst: int = 0
+    breaker_failures: int = limits.BREAKER_FAILURES
+    breaker_open_s: float = limits.BREAKER_OPEN_S
+    ramp_calls_per_s: float = limits.RAMP_CALLS_PER_S
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     statuses: dict[str, StatusMeaning] = msgspec.field(default_factory=dict)
 
     def __repr__(self) -> str:
-        where = f"url={self.url!r}" if self.url else f"python={self.python!r}"
-        return (
-            f"ServiceConfig({where}, concurrency_max={self.concurrency_max},"
-            f" headers of {sorted(self.headers)}, statuses={self.statuses})"
-        )
+        shown = {name: getattr(self, name) for name in self.__struct_fields__ if name != "headers"}
+        members = ", ".join(f"{name}={value!r}" for name, value in shown.items())
+        return f"ServiceConfig({members}, headers of {sorted(self.headers)})"
 
 
 class ApiKeyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,6 +121,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     payload_bytes_max: int = limits.PAYLOAD_BYTES_MAX
     service_queue_max: int = limits.SERVICE_QUEUE_MAX
     retry_after_s_max: float = limits.RETRY_AFTER_S_MAX
+    hold_off_s_max: float = limits.HOLD_OFF_S_MAX
     live_sagas_max: int = limits.LIVE_SAGAS_MAX
     mailbox_max: int = limits.MAILBOX_MAX
     restarts_max: int = limits.RESTARTS_MAX

@@ -13,6 +13,7 @@ from sagakeep.bind import parse_bind
 from sagakeep.errors import ConfigurationError
 from sagakeep.faults import Faults, found
 from sagakeep.pointer import child
+from sagakeep.service_bounds import BOUNDS
 from sagakeep.settings.config import ApiKeyConfig, Config, Limits, ServiceConfig
 
 GRACE_S_MAX: Final = 24 * 3600.0
@@ -100,10 +101,22 @@ def _check_service(pointer: str, name: str, service: ServiceConfig, faults: Faul
     if not 1 <= service.concurrency_max <= CONCURRENCY_MAX:
         detail = f"is {found(service.concurrency_max)}; expected 1 to {CONCURRENCY_MAX}"
         faults.add(f"{pointer}/maxConcurrency", detail)
+    _check_rules(pointer, service, faults)
     for member in ("headers", "statuses"):
         if service.python and getattr(service, member):
             faults.add(f"{pointer}/{member}", "is for a service with a url only")
     _check_http(pointer, service, faults)
+
+
+def _check_rules(pointer: str, service: ServiceConfig, faults: Faults) -> None:
+    """Note what is wrong with how much the service is asked."""
+    keys = {field.name: field.encode_name for field in fields(ServiceConfig)}
+    for member in BOUNDS.keys() & keys.keys():
+        complaint = BOUNDS[member].complaint(getattr(service, member))
+        if complaint:
+            faults.add(f"{pointer}/{keys[member]}", complaint)
+    if service.rate_burst and not service.rate_limit_per_s:
+        faults.add(f"{pointer}/rateBurst", "is for a service with a rateLimit only")
 
 
 def _check_http(pointer: str, service: ServiceConfig, faults: Faults) -> None:

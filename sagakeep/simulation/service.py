@@ -54,7 +54,7 @@ Script = Callable[[Call], Reaction]
 AFTER_TIMEOUT_S: Final = 1.0  # how late what is late is
 
 REFUSED: Final = AttemptResult(Outcome.NOT_DONE, error="refused", permanent=True)
-_UNAVAILABLE: Final = AttemptResult(Outcome.NOT_DONE, error="no connection")
+_UNAVAILABLE: Final = AttemptResult(Outcome.NOT_DONE, error="no connection", is_unreachable=True)
 _ERROR: Final = AttemptResult(Outcome.UNKNOWN, error="500")
 _RESET: Final = AttemptResult(Outcome.UNKNOWN, error="the connection broke")
 

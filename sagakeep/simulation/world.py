@@ -21,7 +21,7 @@ from typing import Final, NamedTuple, Protocol, TypeVar, TypeVarTuple
 import trio
 
 from sagakeep.actors.engine import Ports
-from sagakeep.actors.gateway import ServiceSpec
+from sagakeep.actors.service_spec import ServiceSpec
 from sagakeep.orchestrator import Orchestrator, open_orchestrator
 from sagakeep.service import AttemptResult, Call
 from sagakeep.simulation.agenda import Agenda

@@ -1,0 +1,71 @@
+"""A job: one attempt on its way from a saga to a service, and the news of it on the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import msgspec
+
+from sagakeep.effects import RunCall
+from sagakeep.messages import AttemptEnded, Message
+from sagakeep.runtime.mailbox import Mailbox
+from sagakeep.service import AttemptResult, Call, Outcome
+
+Undelivered = Callable[[str, AttemptEnded], None]
+
+NOT_SENT: Final = AttemptResult(
+    Outcome.NOT_DONE,
+    error="not sent: it still waited for its turn when the saga turned back",
+    permanent=True,
+)
+
+
+class Queue(Protocol):
+    """Where a job waits."""
+
+    def dropped(self) -> None:
+        """One that waits here is no longer wanted."""
+
+
+class Job(msgspec.Struct, eq=False):
+    """One attempt on its way. `drop` tells that nobody wants it any more: it is not begun, but if it was, it
+    settles. `queue` is where it waits, None once it has begun."""
+
+    call: Call
+    _effect: RunCall
+    _mailbox: Mailbox[Message]
+    _undelivered: Undelivered
+    _repeated: bool = False
+    is_wanted: bool = True
+    is_reported: bool = False
+    queue: Queue | None = None
+
+    def drop(self) -> None:
+        if self.is_wanted:
+            self.is_wanted = False
+            if self.queue is not None:
+                self.queue.dropped()
+
+    def withdraw(self, draw: float) -> None:
+        """Do not make it, if it still waits and was never made before; the saga is told that nothing was done."""
+        if self.is_wanted and self.queue is not None and not self._repeated:
+            self.drop()
+            self.report(NOT_SENT, draw)
+
+    def report(self, result: AttemptResult, draw: float) -> None:
+        """Tell the saga; the second report is a late reply."""
+        effect = self._effect
+        late, self.is_reported = self.is_reported, True
+        news = AttemptEnded(
+            effect.step_id,
+            effect.phase,
+            effect.epoch,
+            effect.attempt,
+            result,
+            draw,
+            late,
+            self._repeated,
+        )
+        if not self._mailbox.tell_control(news):
+            self._undelivered(self.call.saga_id, news)
