@@ -4,44 +4,75 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from typing import Final
 
 import click
 import trio
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress as Bar
 from rich.table import Table
 
-from bench import engine, waiting
+from bench import calls, engine, growth, http, parked, recovery
+from bench.benchmark import Benchmark, Numbers, Scale
+from bench.clock import JumpingClock
+from bench.provenance import provenance
 from sagakeep.runtime.collector import slow_collector_down
 
-Measure = Callable[[Callable[[int], None]], Awaitable[dict[str, object]]]
-
-BENCHMARKS: Final[dict[str, tuple[Measure, int]]] = {
-    "engine": (engine.measure, 2 * engine.SAGAS),
-    "waiting": (waiting.measure, waiting.SAGAS),
+BENCHMARKS: Final[dict[str, Benchmark]] = {
+    "engine": Benchmark(engine.measure, engine.SCALE),
+    "http": Benchmark(http.measure, http.SCALE),
+    "calls": Benchmark(calls.measure, calls.SCALE),
+    "parked": Benchmark(parked.measure, parked.SCALE),
+    "recovery": Benchmark(recovery.measure, recovery.SCALE),
+    "growth": Benchmark(growth.measure, growth.SCALE),
 }
+
+
+class Shown:
+    """Progress on a terminal; elsewhere nothing is shown."""
+
+    def __init__(self, name: str, bar: Bar) -> None:
+        self._bar = bar
+        self._task = bar.add_task(name, total=None)
+
+    def expect(self, total: int) -> None:
+        self._bar.update(self._task, total=total)
+
+    def __call__(self, count: int) -> None:
+        self._bar.advance(self._task, count)
 
 
 @click.command()
 @click.argument("name", type=click.Choice(sorted(BENCHMARKS)))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-def main(name: str, as_json: bool) -> None:
+@click.option("--sagas", type=click.IntRange(min=100), help="How many, instead of the usual.")
+@click.option("--seconds", type=click.FloatRange(min=0.1), help="For `storm`: of the outage.")
+def main(name: str, as_json: bool, sagas: int | None, seconds: float | None) -> None:
     """Measure NAME on this machine."""
-    slow_collector_down()  # as `sagakeep serve` does; the floor gains from it too
-    measure, total = BENCHMARKS[name]
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not sys.stderr.isatty(), transient=True) as bar:
-        task = bar.add_task(name, total=total)
-        numbers = trio.run(measure, lambda count: bar.advance(task, count))
+    usual = BENCHMARKS[name].scale
+    scale = Scale(sagas or usual.sagas, seconds or usual.seconds)
+    numbers = run(name, scale)
     if as_json:
         print(json.dumps(numbers))
-        return
+    else:
+        Console().print(_table(name, numbers))
+
+
+def run(name: str, scale: Scale) -> Numbers:
+    """Measure one of BENCHMARKS, with a bar where somebody can see it."""
+    slow_collector_down()  # as `sagakeep serve` does; the floors gain from it too
+    console = Console(stderr=True)
+    with Bar(console=console, disable=not sys.stderr.isatty(), transient=True) as bar:
+        numbers = trio.run(BENCHMARKS[name].measure, scale, Shown(name, bar), clock=JumpingClock())
+    return {"benchmark": name, **numbers, **provenance()}
+
+
+def _table(name: str, numbers: Mapping[str, object]) -> Table:
     table = Table(title=name, show_header=False)
     for key, value in numbers.items():
         table.add_row(key, str(value))
-    Console().print(table)
+    return table
 
 
 if __name__ == "__main__":

@@ -2,92 +2,47 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from typing import Final
 
-import trio
-
+from bench.benchmark import Numbers, Progress, Scale, work_directory
 from bench.floor import run_floor
-from sagakeep.definition import SagaDefinition
-from sagakeep.orchestrator import Orchestrator, SagaQuery, open_orchestrator
-from sagakeep.service import Call, ServiceRefused
+from bench.lag import watched_steps
+from bench.sagas import Nothing, check_ends, run_sagas
+from sagakeep.orchestrator import SagaQuery, open_orchestrator
 from sagakeep.state import SagaStatus
-from sagakeep.validation import parse_definition
 
-SAGAS = 30_000
-TURNS = 5
-IN_FLIGHT = 1_000
-REFUSED_EVERY = 10
+SCALE: Final = Scale(30_000)
+TURNS: Final = 5
+IN_FLIGHT: Final = 1_000
 
 
-class Nothing:
-    """Does nothing, or refuses to."""
-
-    async def do(self, call: Call) -> None:
-        return None
-
-    async def undo(self, call: Call) -> None:
-        return None
-
-    async def refuse(self, call: Call) -> None:
-        raise ServiceRefused("as asked")
-
-
-def make_definition(second_action: str) -> SagaDefinition:
-    step = {"service": "nothing", "compensation": "undo", "payload": {"quantity": 2}}
-    steps = [
-        {"id": "reserve", "action": "do", **step},
-        {"id": "charge", "action": second_action, **step},
-    ]
-    return parse_definition({"name": "order", "steps": steps}, {"nothing"})
-
-
-async def run_sagas(
-    orchestrator: Orchestrator, sagas: int, in_flight: int, progress: Callable[[int], None]
-) -> Counter[SagaStatus]:
-    """Start `sagas` with at most `in_flight` at a time and wait for each; counts by end status."""
-    good, bad = make_definition("do"), make_definition("refuse")
-    ends: Counter[SagaStatus] = Counter()
-    numbers = iter(range(sagas))
-
-    async def client() -> None:
-        for number in numbers:
-            definition = good if number % REFUSED_EVERY else bad
-            saga = await orchestrator.run(definition, timeout_s=60)
-            ends[saga.status] += 1
-            progress(1)
-
-    async with trio.open_nursery() as nursery:
-        for _ in range(in_flight):
-            nursery.start_soon(client)
-    return ends
-
-
-async def measure(progress: Callable[[int], None], sagas: int = SAGAS) -> dict[str, object]:
+async def measure(scale: Scale, progress: Progress) -> Numbers:
     """Floor and product by turns, so that both have the same machine, however its other guests behave.
 
-    Raises when a saga did not end as it must.
+    A last turn of the product, which counts for nothing else, has its loop watched.
     """
     floor_s = product_s = cpu_s = 0.0
     ends: Counter[SagaStatus] = Counter()
-    turn = sagas // TURNS
-    with tempfile.TemporaryDirectory(dir=os.environ.get("SAGAKEEP_BENCH_DIR")) as directory:
+    turn = scale.sagas // TURNS
+    progress.expect((2 * TURNS + 1) * turn)
+    with work_directory() as directory:
         async with open_orchestrator(f"{directory}/data", {"nothing": Nothing()}) as orchestrator:
             for _ in range(TURNS):
                 floor_s += await run_floor(f"{directory}/floor", turn, IN_FLIGHT, progress)
                 began_s, began_cpu_s = time.perf_counter(), time.process_time()
-                ends += await run_sagas(orchestrator, turn, IN_FLIGHT, progress)
+                ends += await run_sagas(orchestrator, "nothing", turn, IN_FLIGHT, progress)
                 await orchestrator.list(
                     SagaQuery(limit=1)
                 )  # what is still to be listed is its work
                 product_s += time.perf_counter() - began_s
                 cpu_s += time.process_time() - began_cpu_s
             written = orchestrator.journal_statistics()
-    if ends != {SagaStatus.COMPLETED: sagas * 9 // 10, SagaStatus.COMPENSATED: sagas // 10}:
-        raise AssertionError(f"sagas ended as {ends}")
+            with watched_steps() as steps:
+                await run_sagas(orchestrator, "nothing", turn, IN_FLIGHT, progress)
+    sagas = TURNS * turn
+    check_ends(ends, sagas)
     return {
         "sagas": sagas,
         "in_flight": IN_FLIGHT,
@@ -99,4 +54,5 @@ async def measure(progress: Callable[[int], None], sagas: int = SAGAS) -> dict[s
         "records": written.records,
         "bytes_per_saga": round(written.bytes / sagas, 1),
         "cpu_us_per_saga": round(cpu_s / sagas * 1e6, 1),
+        **steps.numbers(),
     }

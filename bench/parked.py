@@ -1,0 +1,119 @@
+"""parked: sagas whose service is away and asks for an hour; then the hour is over, and all of them end.
+
+The hour passes at once (`bench.clock`). The memory is what this process takes beyond the empty orchestrator's.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from typing import Final
+
+import trio
+
+from bench.benchmark import Numbers, Progress, Scale, work_directory
+from bench.clock import jumping_clock
+from bench.lag import StepTimes, watched_steps
+from bench.processes import resident_bytes
+from bench.sagas import make_document
+from bench.served import Away
+from sagakeep.actors.engine import Ports
+from sagakeep.definition import SagaDefinition
+from sagakeep.orchestrator import Orchestrator, open_orchestrator
+from sagakeep.state import SagaStatus
+from sagakeep.validation import parse_definition
+
+SCALE: Final = Scale(10_000)
+BATCH: Final = 500
+DEFINITIONS_A_STEP: Final = 10
+AWAY_S: Final = 3_600.0
+SAGA_TIMEOUT_S: Final = 7_200
+SETTLE_S: Final = 2.0
+IDLE_S: Final = 5.0
+POLL_S: Final = 0.05
+
+
+async def measure(scale: Scale, progress: Progress) -> Numbers:
+    """Start them, look at memory and CPU, let the hour pass, and wait until all are completed."""
+    progress.expect(2 * scale.sagas)
+    clock, service = jumping_clock(), Away(AWAY_S)
+    with work_directory() as directory:
+        async with open_orchestrator(directory, {"away": service}, Ports(wall=clock.wall)) as sagas:
+            empty = resident()
+            start_s, steps = await start_sagas(sagas, scale.sagas, progress)
+            await service.wait_asked(scale.sagas)
+            await trio.sleep(SETTLE_S)  # the last outcomes become durable, the rows are written
+            waiting = resident() - empty
+            idle = await idle_cpu_share()
+            service.is_back = True
+            clock.put_forward(AWAY_S)
+            with watched_steps() as waking:
+                finish_s = await wait_completed(sagas, scale.sagas, progress)
+            written = sagas.journal_statistics()
+    return {
+        "sagas": scale.sagas,
+        "megabytes": round(waiting / 1e6, 1),
+        "bytes_per_waiting_saga": round(waiting / scale.sagas),
+        "idle_cpu_share": round(idle, 4),
+        "seconds_to_start": round(start_s, 2),
+        "seconds_to_finish": round(finish_s, 2),
+        "bytes_per_saga": round(written.bytes / scale.sagas, 1),
+        **steps.numbers(),
+        "longest_step_ms_when_all_wake": waking.numbers()["longest_step_ms"],
+    }
+
+
+def make_waiting() -> SagaDefinition:
+    """A saga as it comes over HTTP: each is parsed for itself, so none shares its definition with another."""
+    document = {**make_document("away"), "timeout": SAGA_TIMEOUT_S}
+    return parse_definition(document, {"away"})
+
+
+async def make_batch(sagas: int) -> list[SagaDefinition]:
+    """Make so many, in small pieces: the client's steps are not to be taken for the product's."""
+    batch = []
+    for _ in range(sagas):
+        batch.append(make_waiting())
+        if len(batch) % DEFINITIONS_A_STEP == 0:
+            await trio.lowlevel.checkpoint()
+    return batch
+
+
+async def start_sagas(
+    orchestrator: Orchestrator, sagas: int, progress: Progress
+) -> tuple[float, StepTimes]:
+    """Start so many; the seconds that it took, and the steps of the loop while it did."""
+    began_s = time.perf_counter()
+    with watched_steps() as steps:
+        for at in range(0, sagas, BATCH):
+            batch = await make_batch(min(BATCH, sagas - at))
+            for started in await orchestrator.start_many(batch):
+                if isinstance(started, Exception):
+                    raise started
+            progress(len(batch))
+    return time.perf_counter() - began_s, steps
+
+
+async def idle_cpu_share() -> float:
+    """Return what share of a core this process uses while it has nothing to do."""
+    began_cpu_s, began_s = time.process_time(), time.perf_counter()
+    await trio.sleep(IDLE_S)
+    return (time.process_time() - began_cpu_s) / (time.perf_counter() - began_s)
+
+
+async def wait_completed(orchestrator: Orchestrator, sagas: int, progress: Progress) -> float:
+    """Wait until so many are completed; the seconds that it took."""
+    began_s, before = time.perf_counter(), 0
+    while before < sagas:
+        await trio.sleep(POLL_S)
+        completed = orchestrator.statistics().by_status.get(SagaStatus.COMPLETED, 0)
+        progress(completed - before)
+        before = completed
+    return time.perf_counter() - began_s
+
+
+def resident() -> int:
+    """Memory of this process, without what is garbage."""
+    gc.collect()
+    return resident_bytes(os.getpid())
