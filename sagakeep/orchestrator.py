@@ -24,6 +24,7 @@ from sagakeep.actors.recovery import RecoverySummary
 from sagakeep.actors.registry import Chosen, Deliver
 from sagakeep.actors.service_spec import ServiceSpec
 from sagakeep.actors.stream import StreamLagged, watch_records
+from sagakeep.alert import Alert
 from sagakeep.definition import SagaDefinition
 from sagakeep.errors import SagakeepError, SagaNotFound, Unavailable
 from sagakeep.events import Record
@@ -36,8 +37,10 @@ from sagakeep.runtime.journal_files import (
 )
 from sagakeep.runtime.mailbox import FailureOnly, Reply
 from sagakeep.state import MOVING, SagaState
+from sagakeep.thresholds import Thresholds
 
 __all__ = [
+    "Alert",
     "BadCursor",
     "Check",
     "Orchestrator",
@@ -47,6 +50,7 @@ __all__ = [
     "Started",
     "Statistics",
     "StreamLagged",
+    "Thresholds",
     "open_orchestrator",
 ]
 
@@ -64,7 +68,7 @@ class SagaPage(NamedTuple):
 
 
 class Orchestrator:
-    """Sagas on one directory. Every method but `statistics`, `health` and `metrics` may wait.
+    """Sagas on one directory. Every method but `statistics`, `health`, `alerts` and `metrics` may wait.
 
     What changes a saga is durable when it returns. While recovery lasts those methods raise Unavailable;
     `wait_recovered` waits for its end.
@@ -251,6 +255,10 @@ class Orchestrator:
         """What works and what does not: journal, registry, recovery, disk, capacity."""
         return self._engine.health.checks(self._engine.recovered.is_set(), self.stopping.is_set())
 
+    def alerts(self) -> Sequence[Alert]:
+        """What a person should know now, the worst first."""
+        return self._engine.alerts.active
+
     def metrics(self) -> bytes:
         """Everything counted, in Prometheus' text format."""
         return self._engine.numbers.text()
@@ -321,28 +329,35 @@ async def _saga_or_error(reply: Reply | SagakeepError) -> SagaState | SagakeepEr
 
 @asynccontextmanager
 async def open_orchestrator(
-    directory: str | os.PathLike[str], services: Mapping[str, object], ports: Ports | None = None
+    directory: str | os.PathLike[str],
+    services: Mapping[str, object],
+    ports: Ports | None = None,
+    thresholds: Thresholds | None = None,
 ) -> AsyncIterator[Orchestrator]:
     """Open a directory, recover what is in it, and run it until the block is left.
 
-    `services` maps names to Python objects (see `sagakeep.service`) or to ServiceSpec. Raises JournalLocked,
+    `services` maps names to Python objects (see `sagakeep.service`) or to ServiceSpec; `thresholds` say when
+    an alert is raised. Raises JournalLocked,
     JournalCorrupt or JournalError when the directory cannot be used.
     """
-    async with opening_orchestrator(directory, services, ports) as orchestrator:
+    async with opening_orchestrator(directory, services, ports, thresholds) as orchestrator:
         await orchestrator.wait_recovered()
         yield orchestrator
 
 
 @asynccontextmanager
 async def opening_orchestrator(
-    directory: str | os.PathLike[str], services: Mapping[str, object], ports: Ports | None = None
+    directory: str | os.PathLike[str],
+    services: Mapping[str, object],
+    ports: Ports | None = None,
+    thresholds: Thresholds | None = None,
 ) -> AsyncIterator[Orchestrator]:
     """As `open_orchestrator`, but the block is entered while recovery still runs."""
     ports = ports or Ports()
     directory = os.fspath(directory)
     opened = await ports.run_blocking(_open_journal, directory, ports)
     _log_report(opened.report)
-    engine = Engine(opened, directory, services, ports)
+    engine = Engine(opened, directory, services, ports, thresholds or Thresholds())
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(engine.run)

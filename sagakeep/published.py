@@ -11,6 +11,7 @@ from typing import Annotated, Literal, TypedDict
 
 from msgspec import Meta
 
+from sagakeep.alert import Severity
 from sagakeep.definition import InDoubt, OnFailure, StepKind
 from sagakeep.service import Outcome
 from sagakeep.state import SagaStatus, StepStatus
@@ -143,3 +144,16 @@ class StatsView(TypedDict):
     successRate: float
     averageDuration: float
     byStatus: dict[SagaStatus, int]
+
+
+class AlertView(TypedDict):
+    """What a person should know now. `subject` is a service, or empty; `sagas` names the first of `count`."""
+
+    rule: str
+    severity: Severity
+    subject: str
+    summary: str
+    advice: str
+    since: Time
+    count: int
+    sagas: list[str]

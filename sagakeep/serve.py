@@ -54,7 +54,9 @@ async def serve(config: Config, *, demo: bool, announce: Callable[[str], None]) 
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(_watch_signals, stop)
-        async with opening_orchestrator(config.data, services) as orchestrator:
+        async with opening_orchestrator(
+            config.data, services, thresholds=config.alerts
+        ) as orchestrator:
             await _serve_until(stop, orchestrator, config, bind, announce)
         nursery.cancel_scope.cancel()
 

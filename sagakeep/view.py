@@ -11,8 +11,10 @@ from datetime import datetime, timedelta
 from typing import Final, Literal, cast
 
 from sagakeep import events as e
+from sagakeep.alert import Alert
 from sagakeep.definition import SagaDefinition, Step
 from sagakeep.published import (
+    AlertView,
     EventView,
     RetryView,
     SagaDefinitionView,
@@ -57,6 +59,21 @@ def saga_view(state: SagaState) -> SagaView:
         "updatedAt": time_view(state.updated_at_utc_s),
         "deadline": _time_or_none(state.deadline_utc_s),
         "steps": [_step_view(step, state.steps[step.id]) for step in definition.steps],
+    }
+
+
+def alert_view(alert: Alert) -> AlertView:
+    """Show an alert."""
+    trouble = alert.trouble
+    return {
+        "rule": trouble.rule,
+        "severity": trouble.severity,
+        "subject": trouble.subject,
+        "summary": trouble.summary,
+        "advice": trouble.advice,
+        "since": time_view(alert.since_utc_s),
+        "count": trouble.count,
+        "sagas": list(trouble.sagas),
     }
 
 

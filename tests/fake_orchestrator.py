@@ -7,6 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 
 import trio
 
+from sagakeep.alert import Alert
 from sagakeep.definition import SagaDefinition
 from sagakeep.errors import SagakeepError, SagaNotFound
 from sagakeep.events import Record
@@ -64,6 +65,9 @@ class FakeOrchestrator:
 
     def health(self) -> dict[str, Check]:
         return self.checks
+
+    def alerts(self) -> list[Alert]:
+        return []
 
     @asynccontextmanager
     async def watch(self, saga_id: str, *, after: int) -> AsyncIterator[AsyncIterator[Record]]:

@@ -22,6 +22,7 @@ from sagakeep.service import Call, ServiceRefused, ServiceUnavailable
 from sagakeep.simulation.disk import MemoryDisk, MemoryFile
 from sagakeep.simulation.schedule import run_in_virtual_time
 from sagakeep.state import SagaState, SagaStatus
+from sagakeep.thresholds import Thresholds
 from sagakeep.transitions import fold
 from sagakeep.validation import parse_definition
 
@@ -98,6 +99,8 @@ async def keeping(
     services: Mapping[str, object] | None = None,
     wall_s: float = NOON,
     snapshot_every_bytes: int = limits.SNAPSHOT_EVERY_BYTES,
+    look_every_s: float = 0.0,
+    thresholds: Thresholds | None = None,
 ) -> AsyncIterator[Orchestrator]:
     """Run an orchestrator; its disk is in memory, but for the rows."""
     ports = Ports(
@@ -107,9 +110,10 @@ async def keeping(
         run_blocking=in_turn,
         snapshot_every_bytes=snapshot_every_bytes,
         heartbeat_s=0.0,
+        look_every_s=look_every_s,
     )
     services = {"shop": Ledger()} if services is None else services
-    async with open_orchestrator(str(directory), services, ports) as orchestrator:
+    async with open_orchestrator(str(directory), services, ports, thresholds) as orchestrator:
         yield orchestrator
 
 

@@ -22,7 +22,7 @@ LAYERS = {
         service service_bounds definition events messages saga_status step_status state transitions changes course
         machine effects plan graph order mapping expression backoff codec validation conversion faults
         json_text json_value pointer redaction reply published standing view bind transitions_page
-        json_place definition_file findings.*
+        json_place definition_file alert thresholds findings.*
         """,
     "runtime": "runtime.*",
     "actors": "actors.*",

@@ -15,6 +15,7 @@ from sagakeep.settings.config import (
     StatusMeaning,
 )
 from sagakeep.settings.sources import DEFAULT, load_config, origin_of, read_settings
+from sagakeep.thresholds import Thresholds
 
 SHA = "0123456789abcdef" * 4
 
@@ -434,3 +435,16 @@ def test_without_keys_this_machine_is_served(tmp_path, bind):
 def test_with_a_key_every_machine_may_be_served(tmp_path):
     text = f'bind = "0.0.0.0:1"\n[[auth.keys]]\nname = "a"\nsha256 = "{SHA}"\nrole = "admin"'
     assert read(tmp_path, text).bind == "0.0.0.0:1"
+
+
+def test_thresholds_of_alerts_are_settings_and_have_bounds():
+    environ = {"SAGAKEEP_ALERTS__ERROR_RATE": "0.2", "SAGAKEEP_ALERTS__STUCK_AFTER": "60"}
+    assert load_config(None, environ, {}).alerts == Thresholds(60.0, 0.2)
+    for name, value in (
+        ("ERROR_RATE", "1.1"),
+        ("SLOW", "0"),
+        ("SLOW", "1801"),
+        ("STUCK_AFTER", "-1"),
+    ):
+        with pytest.raises(ConfigurationError, match="expected above 0 to"):
+            load_config(None, {f"SAGAKEEP_ALERTS__{name}": value}, {})

@@ -720,3 +720,19 @@ async def test_a_large_saga_is_reviewed_too(api: AsgiClient) -> None:
     body = {"name": "large", "steps": steps, "maxRetries": 0, "timeout": 86_400}
     reply = await api.request("POST", "/api/sagas", json=body, headers={"Prefer": "findings"})
     assert [one["code"] for one in reply.json["findings"]] == ["no-way-out"]
+
+
+async def test_alerts_tell_what_is_wrong_and_health_counts_them(tmp_path: Path) -> None:
+    async with open_orchestrator(tmp_path, {"shop": Shop()}) as sagas:
+        api = AsgiClient(edge(make_app(sagas)), check_reply)
+        assert (await api.request("GET", "/api/alerts")).json == {"alerts": []}
+        body = saga(step("a", compensation="fail"), step("b", "fail"))
+        begun = await api.request("POST", "/api/sagas", json=body, headers={"Prefer": "wait=10"})
+        await sagas._engine.alerts.look()
+        [alert] = (await api.request("GET", "/api/alerts")).json["alerts"]
+        assert (alert["rule"], alert["severity"], alert["count"]) == ("undo_failed", "critical", 1)
+        assert alert["sagas"] == [begun.json["id"]]
+        assert alert["since"].endswith("Z")
+        health = (await api.request("GET", "/api/sagas/health")).json
+        assert health["alerts"] == {"critical": 1, "warning": 0}
+        assert health["status"] == "ok"

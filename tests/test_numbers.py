@@ -9,6 +9,7 @@ from keeper import Ledger, begin, begin_and_wait, keeping
 from pages import ROOT
 from prometheus_client.parser import text_string_to_metric_families
 from shop import saga, step
+from test_alerts import UNDO_FAILS
 from trio.testing import MockClock
 
 from sagakeep import limits
@@ -138,6 +139,8 @@ async def test_the_page_lists_every_metric_and_its_labels(
 ) -> None:
     async with keeping(tmp_path) as sagas:
         await begin_and_wait(sagas, step("a", "flaky", maxRetries=1), step("b", "fail"))
+        await begin_and_wait(sagas, *UNDO_FAILS)
+        await sagas._engine.alerts.look()
         text = sagas.metrics().decode()
     served = {}
     for family in text_string_to_metric_families(text):

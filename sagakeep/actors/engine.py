@@ -20,6 +20,7 @@ from typing import NamedTuple
 import trio
 
 from sagakeep import limits
+from sagakeep.actors.alerts import Alerts
 from sagakeep.actors.committed import Committed, Note
 from sagakeep.actors.gateway import Gateway
 from sagakeep.actors.health import Health
@@ -43,6 +44,7 @@ from sagakeep.runtime.ids import Ids
 from sagakeep.runtime.journal_files import OpenedJournal
 from sagakeep.runtime.loop_lag import LoopLag
 from sagakeep.runtime.timers import Timers
+from sagakeep.thresholds import Thresholds
 
 _log = logging.getLogger(__name__)
 
@@ -63,16 +65,20 @@ class Ports(NamedTuple):
     segment_bytes: int = limits.SEGMENT_BYTES
     snapshot_every_bytes: int = limits.SNAPSHOT_EVERY_BYTES
     commit_bytes: int = limits.COMMIT_BYTES_TARGET
-    heartbeat_s: float = (
-        0.1  # between two looks at the loop's lag, which virtual time has none of: 0
-    )
+    heartbeat_s: float = 0.1  # between two looks at the loop's lag; 0 for never
+    look_every_s: float = 1.0  # for what alerts are about; 0 for never
 
 
 class Engine:
     """Every part of a process but its faces. `stopping` ends it; `recovered` is set when all sagas run again."""
 
     def __init__(
-        self, opened: OpenedJournal, directory: str, services: Mapping[str, object], ports: Ports
+        self,
+        opened: OpenedJournal,
+        directory: str,
+        services: Mapping[str, object],
+        ports: Ports,
+        thresholds: Thresholds,
     ) -> None:
         self.stopping = trio.Event()
         self.recovered = trio.Event()
@@ -106,9 +112,20 @@ class Engine:
         self.health = Health(self.journal, self.registry, self.read_model)
         self.tally = SagaTally()
         self.loop_lag = LoopLag(ports.heartbeat_s)
+        self.alerts = self._alerts(thresholds)
         self.numbers = Numbers(self._parts())
         self._ports = ports
         self._directory = directory
+
+    def _alerts(self, thresholds: Thresholds) -> Alerts:
+        return Alerts(
+            thresholds,
+            self.health,
+            self.committed,
+            self.read_model,
+            self.gateways,
+            self.clock.now_utc_s,
+        )
 
     def _parts(self) -> Parts:
         return Parts(
@@ -120,6 +137,7 @@ class Engine:
             self.health,
             self.tally,
             self.loop_lag,
+            self.alerts,
             lambda: self.recovery,
         )
 
@@ -158,6 +176,7 @@ class Engine:
             inner.start_soon(self.loop_lag.run)
             task_status.started()
             await self._recover()
+            inner.start_soon(self.alerts.run, self._ports.look_every_s)
             await self.stopping.wait()
             inner.cancel_scope.cancel()
 

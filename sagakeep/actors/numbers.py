@@ -23,6 +23,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from sagakeep import limits
+from sagakeep.actors.alerts import Alerts
 from sagakeep.actors.committed import Committed, Note
 from sagakeep.actors.gateway import Gateway
 from sagakeep.actors.health import Health
@@ -48,6 +49,7 @@ class Parts(NamedTuple):
     health: Health
     sagas: SagaTally
     loop_lag: LoopLag
+    alerts: Alerts
     recovery: Callable[[], RecoverySummary | None]
 
 
@@ -205,6 +207,11 @@ def _of_process(parts: Parts) -> Iterator[Metric]:
     yield _gauge("loop_lag_longest_seconds", text, lag.longest_s)
     yield _gauge("disk_free_bytes", "Space left for the journal", parts.health.free_bytes)
     yield _gauge("disk_reserve_bytes", "Below it new sagas are refused", limits.DISK_RESERVE_BYTES)
+    alerts = parts.alerts.active
+    labels = ["rule", "subject", "severity"]
+    troubles = (((a.trouble.rule, a.trouble.subject, a.trouble.severity), 1) for a in alerts)
+    yield _gauges("alert", "1 for each alert of now", labels, troubles)
+    yield _counter("alerts_raised", "Alerts raised since the start", parts.alerts.raised)
     recovery = parts.recovery()
     yield _gauge("recovered", "1 when all sagas run again after a start", recovery is not None)
     if recovery is not None:

@@ -13,6 +13,7 @@ import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sagakeep.alert import Severity
 from sagakeep.definition import SagaDefinition
 from sagakeep.errors import Fault, InvalidDefinition, SagakeepError
 from sagakeep.events import Record
@@ -41,7 +42,7 @@ from sagakeep.http.stream import EventStream, is_over
 from sagakeep.orchestrator import BadCursor, Orchestrator
 from sagakeep.published import EventView
 from sagakeep.state import SagaState
-from sagakeep.view import etag_of, event_views, saga_view, stats_view, status_view
+from sagakeep.view import alert_view, etag_of, event_views, saga_view, stats_view, status_view
 
 Handler = Callable[[Orchestrator, Request], Awaitable[Response]]
 
@@ -185,8 +186,17 @@ async def get_health(orchestrator: Orchestrator, request: Request) -> Response:
     checks = orchestrator.health()
     is_ok = all(check.ok for check in checks.values())
     shown = {name: check._asdict() for name, check in checks.items()}
-    body = {"status": "ok" if is_ok else "unavailable", "checks": shown}
+    severities = [alert.trouble.severity for alert in orchestrator.alerts()]
+    body = {
+        "status": "ok" if is_ok else "unavailable",
+        "checks": shown,
+        "alerts": {one: severities.count(one) for one in Severity},
+    }
     return json_reply(body, 200 if is_ok else 503)
+
+
+async def get_alerts(orchestrator: Orchestrator, request: Request) -> Response:
+    return json_reply({"alerts": [alert_view(alert) for alert in orchestrator.alerts()]})
 
 
 async def get_metrics(orchestrator: Orchestrator, request: Request) -> Response:

@@ -10,8 +10,9 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from sagakeep.alert import Severity
 from sagakeep.findings.finding import Finding
-from sagakeep.published import Cursor, EventView, SagaView
+from sagakeep.published import AlertView, Cursor, EventView, SagaView
 from sagakeep.state import SagaState
 from sagakeep.view import etag_of, saga_view
 
@@ -82,10 +83,17 @@ class CheckView(TypedDict):
 
 
 class HealthView(TypedDict):
-    """How the server is: `ok` when every check is, else `unavailable`."""
+    """How the server is: `ok` when every check is, else `unavailable`; and how many alerts there are."""
 
     status: str
     checks: dict[str, CheckView]
+    alerts: dict[Severity, int]
+
+
+class AlertsView(TypedDict):
+    """What a person should know now, the worst first."""
+
+    alerts: list[AlertView]
 
 
 def json_reply(

@@ -13,6 +13,7 @@ from sagakeep import limits
 from sagakeep.definition import SagaDefinition
 from sagakeep.http import handlers
 from sagakeep.http.replies import (
+    AlertsView,
     BatchView,
     CreatedSagaView,
     EventPageView,
@@ -188,6 +189,13 @@ ROUTES: Final = (
         handlers.get_metrics,
         "Read all metrics, for Prometheus.",
         {200: [Answer("The metrics.", str, "text/plain")]},
+    ),
+    Operation(
+        "GET",
+        "/api/alerts",
+        handlers.get_alerts,
+        "Ask what a person should know now.",
+        {200: [Answer("The alerts, the worst first.", AlertsView)]},
     ),
     Operation(
         "GET",

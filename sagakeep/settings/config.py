@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from sagakeep import limits
+from sagakeep.thresholds import Thresholds
 
 
 class StatusMeaning(StrEnum):
@@ -155,6 +156,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"g
     auth: AuthConfig = AuthConfig()
     limits: Limits = Limits()
     log: LogConfig = LogConfig()
+    alerts: Thresholds = Thresholds()
 
 
 _DEFAULTS: Final = {  # of a definition, and what bounds each: a lower bound lowers the default

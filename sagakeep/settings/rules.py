@@ -15,6 +15,7 @@ from sagakeep.faults import Faults, found
 from sagakeep.pointer import child
 from sagakeep.service_bounds import BOUNDS
 from sagakeep.settings.config import ApiKeyConfig, Config, Limits, ServiceConfig
+from sagakeep.thresholds import SLOW_S_MAX, STUCK_AFTER_S_MAX, Thresholds
 
 GRACE_S_MAX: Final = 24 * 3600.0
 CONCURRENCY_MAX: Final = limits.SERVICE_QUEUE_MAX
@@ -69,6 +70,7 @@ def check_config(config: Config, faults: Faults) -> None:
     for name, service in config.services.items():
         _check_service(child("/services", name), name, service, faults)
     _check_keys(config.auth.keys, faults)
+    _check_alerts(config.alerts, faults)
     _check_limits(config.limits, faults)
 
 
@@ -165,6 +167,15 @@ def _check_keys(keys: tuple[ApiKeyConfig, ...], faults: Faults) -> None:
             faults.add(f"{pointer}/sha256", "is that of another key")
         names.add(key.name)
         hashes.add(key.sha256)
+
+
+def _check_alerts(thresholds: Thresholds, faults: Faults) -> None:
+    bounds = {"stuck_after_s": STUCK_AFTER_S_MAX, "error_share": 1.0, "slow_s": SLOW_S_MAX}
+    for field in fields(Thresholds):
+        value: float = getattr(thresholds, field.name)
+        if not 0 < value <= bounds[field.name]:
+            wanted = f"expected above 0 to {bounds[field.name]:g}"
+            faults.add(f"/alerts/{field.encode_name}", f"is {found(value)}; {wanted}")
 
 
 def _check_limits(bounds: Limits, faults: Faults) -> None:

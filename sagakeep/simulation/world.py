@@ -260,6 +260,7 @@ class World:
             snapshot_every_bytes=self.shape.snapshot_every_bytes,
             commit_bytes=self.shape.commit_bytes,
             heartbeat_s=0.0,
+            look_every_s=0.0,
         )
 
 
