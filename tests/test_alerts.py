@@ -15,7 +15,8 @@ from sagakeep.actors.saga_watch import AT_ONCE
 from sagakeep.actors.service_watch import WINDOW_S
 from sagakeep.alert import SAGAS_NAMED_MAX, Alert, Severity
 from sagakeep.errors import Unavailable
-from sagakeep.orchestrator import Orchestrator
+from sagakeep.orchestrator import Orchestrator, ServiceSpec
+from sagakeep.python_caller import PythonCaller
 from sagakeep.runtime.histogram import SECONDS
 from sagakeep.thresholds import SLOW_S_MAX, Thresholds
 
@@ -101,7 +102,8 @@ async def test_an_alert_does_not_wait_for_the_names_of_its_sagas(
 async def test_a_service_that_fails_half_of_its_attempts_is_told(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
-    async with keeping(tmp_path, look_every_s=1, services={"shop": Ledger()}) as sagas:
+    spec = ServiceSpec(PythonCaller(Ledger()), breaker_failures=0)
+    async with keeping(tmp_path, look_every_s=1, services={"shop": spec}) as sagas:
         await trio.sleep(1)
         for _ in range(9):
             await begin(sagas, step("a", "down", maxRetries=1))
@@ -115,6 +117,19 @@ async def test_a_service_that_fails_half_of_its_attempts_is_told(
         assert alert.trouble.summary.startswith("100% of 20 attempts at service 'shop'")
         await trio.sleep(WINDOW_S + CALM_S + 5)
         assert alert_of(sagas, "service_errors") is None
+
+
+async def test_a_service_that_counts_as_down_is_told(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with keeping(tmp_path, look_every_s=1) as sagas:
+        for _ in range(30):
+            await begin(sagas, step("a", "gated", timeout=0.5, maxRetries=0))
+        await trio.sleep(3)
+        alert = alert_of(sagas, "breaker_open")
+        assert alert is not None
+        assert alert.trouble.summary.startswith("service 'shop' counts as down")
+        assert b'sagakeep_service_breaker{service="shop",state="closed"} 0.0' in sagas.metrics()
 
 
 async def test_what_a_service_refuses_raises_no_alert(
@@ -145,23 +160,20 @@ async def test_a_service_of_which_one_in_twenty_attempts_is_slow_is_told(
 async def test_a_saga_that_waits_for_what_should_have_come_long_ago_is_stuck(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
-    ledger = Ledger()
     thresholds = Thresholds(stuck_after_s=60)
-    async with keeping(
-        tmp_path, services={"shop": ledger}, look_every_s=1, thresholds=thresholds
-    ) as sagas:
-        gateway = sagas._engine.gateways["shop"]
-        gateway.hold_back()  # as after a start: what is submitted waits
+    services = {"shop": Ledger(), "busy": Ledger()}
+    rest = {"service": "busy", "kind": "retriable", "timeout": 10, "dependsOn": ["a"]}
+    steps = (step("a", kind="pivot"), step("b", **rest))  # beyond the pivot no deadline moves it
+    async with keeping(tmp_path, services=services, look_every_s=1, thresholds=thresholds) as sagas:
+        sagas._engine.gateways["busy"].hold_back()  # as after a start: what is submitted waits
+        began_s, noon_s = trio.current_time(), sagas._engine.clock.now_utc_s()
         now_s = trio.current_time
-        clock = sagas._engine.clock
-        began_s = now_s()
-        noon_s = clock.now_utc_s()
         sagas._engine.alerts.sagas._now_utc_s = lambda: noon_s + now_s() - began_s
-        ids = [await begin(sagas, step("a", timeout=10), timeout=20) for _ in range(AT_ONCE + 1)]
-        await begin(sagas, step("a", timeout=10), timeout=3600)  # its deadline will move it
-        await trio.sleep(75)
+        ids = [await begin(sagas, *steps) for _ in range(AT_ONCE + 1)]
+        await begin(sagas, step("a", service="busy", timeout=10))  # its deadline will move it
+        await trio.sleep(65)
         assert sagas.alerts() == []
-        await trio.sleep(30)
+        await trio.sleep(10)
         alert = alert_of(sagas, "saga_stuck")
         assert alert is not None
         assert alert.trouble.count == AT_ONCE + 1

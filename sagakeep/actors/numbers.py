@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 
 from sagakeep import limits
 from sagakeep.actors.alerts import Alerts
+from sagakeep.actors.breaker import BreakerState
 from sagakeep.actors.committed import Committed, Note
 from sagakeep.actors.gateway import Gateway
 from sagakeep.actors.health import Health
@@ -165,6 +166,13 @@ def _of_services(gateways: Mapping[str, Gateway]) -> Iterator[Metric]:
     yield _gauges("service_queued", "Attempts that wait", services, queued)
     attempts = (((name,), one.attempts) for name, one in now.items())
     yield _counters("service_attempts", "Attempts begun", services, attempts)
+    text = "1 for the state that the circuit breaker is in"
+    breakers = (
+        ((name, state), gateway.throttle.breaker is state)
+        for name, gateway in gateways.items()
+        for state in BreakerState
+    )
+    yield _gauges("service_breaker", text, ["service", "state"], breakers)
 
 
 def _of_calls(gateways: Mapping[str, Gateway]) -> Iterator[Metric]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final, NamedTuple
 
+from sagakeep.actors.breaker import BreakerState
 from sagakeep.actors.gateway import Gateway
 from sagakeep.alert import Severity, Trouble
 from sagakeep.runtime.histogram import Histogram
@@ -41,10 +42,24 @@ class ServiceWatch:
         then = self._looks[0] if self._looks else now
         self._looks.append(now)
         ended = [after - before for after, before in zip(now.ended, then.ended, strict=True)]
-        if sum(ended) < ATTEMPTS_MIN:
-            return []
-        found = [self._errors(ended), self._slowness(tally.seconds.since(then.seconds))]
+        found = [self._breaker()]
+        if sum(ended) >= ATTEMPTS_MIN:
+            found += [self._errors(ended), self._slowness(tally.seconds.since(then.seconds))]
         return [trouble for trouble in found if trouble is not None]
+
+    def _breaker(self) -> Trouble | None:
+        gateway = self._gateway
+        if gateway.throttle.breaker is BreakerState.CLOSED:
+            return None
+        waiting = gateway.statistics().queued
+        return Trouble(
+            "breaker_open",
+            Severity.CRITICAL,
+            f"service {gateway.name!r} counts as down; {waiting} attempts wait for it",
+            "see whether the service is up; it is tried again by itself",
+            gateway.name,
+            waiting,
+        )
 
     def _errors(self, ended: list[int]) -> Trouble | None:
         _, _, not_done, unknown = ended
