@@ -71,12 +71,17 @@ def settle_waiting(state: SagaState) -> list[e.StepFailed]:
 
 
 def give_up(
-    state: SagaState, step_id: str, outcome: Outcome, error: str, latency_s: float = 0.0
+    state: SagaState,
+    step_id: str,
+    outcome: Outcome,
+    error: str,
+    latency_s: float = 0.0,
+    rule: str = "",
 ) -> e.StepFailed:
     """The action failed for good; where its doubt can be probed, that is next."""
     probing = outcome is UNKNOWN and state.step(step_id).in_doubt == "probe"
     attempt = state.steps[step_id].action.attempt
-    return e.StepFailed(step_id, attempt, outcome, error, latency_s, probing)
+    return e.StepFailed(step_id, attempt, outcome, error, latency_s, probing, rule)
 
 
 # Forward

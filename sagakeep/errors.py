@@ -71,6 +71,17 @@ class SagaNotFound(SagakeepError):
         super().__init__(f"there is no saga {saga_id!r}")
 
 
+class SagaNotThen(SagaNotFound):
+    """The saga was not there at that moment, or has not come so far: choose another moment."""
+
+    def __init__(self, detail: str) -> None:
+        SagakeepError.__init__(self, detail)
+
+
+class InvalidMoment(SagakeepError):
+    """What is said to be a moment is none: give the number of an event, or a time."""
+
+
 class SagaExists(SagakeepError):
     """The id was used before: choose another, or read the saga that has it."""
 
@@ -99,6 +110,7 @@ class MoveRefused(SagakeepError):
         self.saga_id = saga_id
         self.status = status
         self.move = move
+        self.why = why
         self.allowed = allowed
         super().__init__(
             f"cannot {move} saga {saga_id!r}: {why}; allowed now: {', '.join(allowed) or 'nothing'}"

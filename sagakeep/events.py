@@ -5,7 +5,8 @@ stores what was decided or learned, never a wish and never what the fold can der
 
 On disk an event is an array whose first element is the tag below; a tag is never reused or renumbered,
 fields are only appended, and a field that is appended has a default (`docs/journal.md`, Records).
-Times are seconds since 1970 in UTC; latencies are seconds; attempts and epochs count from 1.
+Times are seconds since 1970 in UTC; latencies are seconds; attempts and epochs count from 1. `rule` names the
+rule by which a reply became its outcome (`sagakeep.classification`), "" where no reply was judged.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ class StepRetry(Event, frozen=True, tag=5):
     error: str
     retry_at_utc_s: float
     latency_s: float = 0.0
+    rule: str = ""
 
 
 class StepFailed(Event, frozen=True, tag=6):
@@ -81,6 +83,7 @@ class StepFailed(Event, frozen=True, tag=6):
     error: str
     latency_s: float = 0.0
     probing: bool = False
+    rule: str = ""
 
 
 class StepProbed(Event, frozen=True, tag=7):
@@ -93,6 +96,7 @@ class StepProbed(Event, frozen=True, tag=7):
     error: str = ""
     retry_at_utc_s: float = 0.0
     latency_s: float = 0.0
+    rule: str = ""
 
 
 class SagaCompleted(Event, frozen=True, tag=8):
@@ -132,6 +136,7 @@ class CompensationRetry(Event, frozen=True, tag=12):
     error: str
     retry_at_utc_s: float
     latency_s: float = 0.0
+    rule: str = ""
 
 
 class StepCompensated(Event, frozen=True, tag=13):
@@ -151,6 +156,7 @@ class CompensationExhausted(Event, frozen=True, tag=14):
     outcome: Outcome
     error: str
     latency_s: float = 0.0
+    rule: str = ""
 
 
 class CompensationFailed(Event, frozen=True, tag=15):
@@ -161,6 +167,7 @@ class CompensationFailed(Event, frozen=True, tag=15):
     outcome: Outcome
     error: str
     latency_s: float = 0.0
+    rule: str = ""
 
 
 class SagaCompensated(Event, frozen=True, tag=16):
@@ -185,6 +192,7 @@ class LateReply(Event, frozen=True, tag=18):
     result: object = None
     error: str = ""
     latency_s: float = 0.0
+    rule: str = ""
 
 
 class ActorRestarted(Event, frozen=True, tag=19):

@@ -85,6 +85,7 @@ GRACE_S: Final = 30.0  # for running attempts at SIGTERM
 WAIT_S_MAX: Final = 60.0  # of Prefer: wait
 PAGE_DEFAULT: Final = 50
 PAGE_MAX: Final = 500
+STORY_EVENTS_MAX: Final = 200  # an explanation tells the last ones; all are in the events
 STREAM_BUFFER_EVENTS_MAX: Final = (
     1_000  # of one event-stream client; beyond it, it is told to resume
 )

@@ -36,6 +36,7 @@ from sagakeep import messages as m
 from sagakeep import saga_status, step_status
 from sagakeep.backoff import next_attempt_at
 from sagakeep.changes import known_after
+from sagakeep.classification import NO_OUTCOME
 from sagakeep.course import Events, follow, give_up, must_stop, settle_waiting
 from sagakeep.definition import StepKind
 from sagakeep.errors import MoveRefused, SagaNotFound, UnknownStep
@@ -217,6 +218,7 @@ def _attempt_ended(state: SagaState, news: m.AttemptEnded, now_utc_s: float) -> 
                 result.result,
                 result.error,
                 result.latency_s,
+                result.rule,
             ),
         )
     if news.phase == "action":
@@ -258,10 +260,11 @@ def _action_ended(state: SagaState, news: m.AttemptEnded, now_utc_s: float) -> E
             retry_after_s=result.retry_after_s,
         )
         if at is not None:
-            error, latency_s = result.error, result.latency_s
-            return (e.StepRetry(news.step_id, news.attempt, outcome, error, at, latency_s),)
+            error, latency_s, rule = result.error, result.latency_s, result.rule
+            return (e.StepRetry(news.step_id, news.attempt, outcome, error, at, latency_s, rule),)
     known = known_after(call, outcome)
-    return (give_up(state, news.step_id, known, result.error, result.latency_s),)
+    error, latency_s, rule = result.error, result.latency_s, result.rule
+    return (give_up(state, news.step_id, known, error, latency_s, rule),)
 
 
 def _learned(news: m.AttemptEnded) -> Outcome:
@@ -291,11 +294,11 @@ def _compensation_ended(state: SagaState, news: m.AttemptEnded, now_utc_s: float
             retry_after_s=result.retry_after_s,
         )
         if at is not None:
-            error, latency_s = result.error, result.latency_s
-            return (e.CompensationRetry(step_id, attempt, outcome, error, at, latency_s),)
+            error, latency_s, rule = result.error, result.latency_s, result.rule
+            return (e.CompensationRetry(step_id, attempt, outcome, error, at, latency_s, rule),)
     known = known_after(call, outcome)
     kind = e.CompensationExhausted if _others_in_flight(state, step_id) else e.CompensationFailed
-    return (kind(step_id, attempt, known, result.error, result.latency_s),)
+    return (kind(step_id, attempt, known, result.error, result.latency_s, result.rule),)
 
 
 def _others_in_flight(state: SagaState, step_id: str) -> bool:
@@ -307,8 +310,8 @@ def _others_in_flight(state: SagaState, step_id: str) -> bool:
 def _probe_ended(state: SagaState, news: m.AttemptEnded, now_utc_s: float) -> Events:
     step_id, attempt = news.step_id, news.attempt
     spec, step, result = state.step(step_id), state.steps[step_id], news.result
-    outcome, body, error = _answer_of_probe(result)
-    probed = e.StepProbed(step_id, attempt, outcome, body, error, 0.0, result.latency_s)
+    outcome, body, error, rule = _answer_of_probe(result)
+    probed = e.StepProbed(step_id, attempt, outcome, body, error, 0.0, result.latency_s, rule)
     if outcome is DONE:
         return (probed, e.StepCompleted(step_id, step.action.attempt, body))
     if outcome is NOT_DONE or _is_permanent(result):
@@ -322,20 +325,21 @@ def _probe_ended(state: SagaState, news: m.AttemptEnded, now_utc_s: float) -> Ev
         draw=news.draw,
         retry_after_s=result.retry_after_s,
     )
-    return (e.StepProbed(step_id, attempt, outcome, None, error, at or 0.0, result.latency_s),)
+    latency_s = result.latency_s
+    return (e.StepProbed(step_id, attempt, outcome, None, error, at or 0.0, latency_s, rule),)
 
 
-def _answer_of_probe(result: AttemptResult) -> tuple[Outcome, object, str]:
-    """Read `{"outcome": "done"|"not_done", "result"}`; anything else says nothing."""
+def _answer_of_probe(result: AttemptResult) -> tuple[Outcome, object, str, str]:
+    """Read `{"outcome": "done"|"not_done", "result"}`; anything else says nothing. Error and rule say why."""
     if result.outcome is not DONE:
-        return UNKNOWN, None, result.error
+        return UNKNOWN, None, result.error, result.rule
     match result.result:
         case {"outcome": "done", **rest}:
-            return DONE, rest.get("result"), ""
+            return DONE, rest.get("result"), "", ""
         case {"outcome": "not_done"}:
-            return NOT_DONE, None, ""
+            return NOT_DONE, None, "", ""
         case _:
-            return UNKNOWN, None, "the probe did not answer with an outcome"
+            return UNKNOWN, None, "the probe did not answer with an outcome", NO_OUTCOME
 
 
 _REACTIONS: Final[dict[type[m.Message], Callable[[SagaState, Any, float], Events]]] = {

@@ -19,6 +19,7 @@ from sagakeep import limits
 from sagakeep.actors.committed import Statistics
 from sagakeep.actors.engine import Engine, Ports
 from sagakeep.actors.health import Check
+from sagakeep.actors.live_facts import live_facts
 from sagakeep.actors.read_model import BadCursor, SagaQuery
 from sagakeep.actors.recovery import RecoverySummary
 from sagakeep.actors.registry import Chosen, Deliver
@@ -28,7 +29,9 @@ from sagakeep.alert import Alert
 from sagakeep.definition import SagaDefinition
 from sagakeep.errors import SagakeepError, SagaNotFound, Unavailable
 from sagakeep.events import Record
+from sagakeep.explanation import Explanation, explain
 from sagakeep.messages import Compensate, Create, Delete, Message, Retry, Started
+from sagakeep.moment import Moment
 from sagakeep.runtime.journal_files import (
     JournalStatistics,
     OpenedJournal,
@@ -58,6 +61,7 @@ _log = logging.getLogger(__name__)
 
 
 BEGINNINGS_BETWEEN_CHECKPOINTS: Final = 256
+EXPLAINERS_MAX: Final = 1  # threads; more would only share the interpreter with the sagas
 
 
 class SagaPage(NamedTuple):
@@ -76,6 +80,7 @@ class Orchestrator:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._explainers = trio.CapacityLimiter(EXPLAINERS_MAX)
 
     @property
     def stopping(self) -> trio.Event:
@@ -158,6 +163,30 @@ class Orchestrator:
         if live is not None:
             return live[0]
         return await self._engine.history.state(await self._last_position(saga_id))
+
+    async def describe_at(self, saga_id: str, moment: Moment) -> SagaState:
+        """The saga as it was. Raises SagaNotFound, and its SagaNotThen for a moment before its creation."""
+        return await self._engine.history.state_at(
+            saga_id, await self._last_position(saga_id), moment
+        )
+
+    async def explain(self, saga_id: str) -> Explanation:
+        """What happened to a saga, what it waits for, and what can be done now. Raises SagaNotFound."""
+        position = await self._last_position(saga_id)
+        live = self._engine.committed.live.get(saga_id)
+        if live is None:
+            state = await self._engine.history.state(position)
+        else:
+            state, position = live
+        facts = live_facts(
+            saga_id, self._engine.registry, self._engine.gateways, self._engine.clock
+        )
+        after = max(0, state.sequence - limits.STORY_EVENTS_MAX)
+        records = await self._engine.history.records(position, after)
+        now_utc_s = self._engine.clock.now_utc_s()
+        return await self._engine.run_blocking(
+            explain, state, records, facts, now_utc_s, limiter=self._explainers
+        )
 
     async def wait(self, saga_id: str, timeout_s: float) -> SagaState:
         """The saga once it stands still (final, failed or compensation_failed), or when the time is up."""

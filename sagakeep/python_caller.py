@@ -12,6 +12,12 @@ from typing import Final
 import trio
 
 from sagakeep import limits
+from sagakeep.classification import (
+    EXCEPTION,
+    RESULT_BROKEN,
+    SERVICE_REFUSED,
+    SERVICE_UNAVAILABLE,
+)
 from sagakeep.redaction import secrets_of
 from sagakeep.reply import ReplyBroken, error_text, keep_reply
 from sagakeep.service import AttemptResult, Call, Outcome, ServiceRefused, ServiceUnavailable
@@ -45,7 +51,9 @@ class PythonCaller:
             value = await method(call)
             return _NOTHING if value is None else AttemptResult(Outcome.DONE, keep_reply(value))
         except ServiceRefused as error:
-            return AttemptResult(Outcome.NOT_DONE, error=_text(error, call), permanent=True)
+            return AttemptResult(
+                Outcome.NOT_DONE, error=_text(error, call), permanent=True, rule=SERVICE_REFUSED
+            )
         except ServiceUnavailable as error:
             wish_s = _wish_s(error.retry_after_s)
             return AttemptResult(
@@ -53,9 +61,10 @@ class PythonCaller:
                 error=_text(error, call),
                 retry_after_s=wish_s,
                 is_unreachable=wish_s is None,  # one that asks us to come later is there
+                rule=SERVICE_UNAVAILABLE,
             )
         except ReplyBroken as error:
-            return AttemptResult(Outcome.UNKNOWN, error=_text(error, call))
+            return AttemptResult(Outcome.UNKNOWN, error=_text(error, call), rule=RESULT_BROKEN)
         except Exception as error:  # the service's bug is an outcome
             return _bug(error, call)
         except _ENDS as error:
@@ -94,7 +103,8 @@ def _is_async(method: Callable[..., object]) -> bool:
 def _bug(error: BaseException, call: Call) -> AttemptResult:
     _log_bug(error, call)
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return AttemptResult(Outcome.UNKNOWN, error=error_text(text, _secrets(call)))
+    error_of_it = error_text(text, _secrets(call))
+    return AttemptResult(Outcome.UNKNOWN, error=error_of_it, rule=EXCEPTION)
 
 
 def _log_bug(error: BaseException, call: Call) -> None:

@@ -80,7 +80,8 @@ class AttemptResult(msgspec.Struct, frozen=True, gc=False):
 
     `permanent` is meant for NOT_DONE only: no further attempt. `retry_after_s` is the service's wish
     for the earliest next attempt, seconds from now. `error` is for people, at most ERROR_CHARS_MAX.
-    `is_unreachable` says that nobody was there to refuse: a sign that the service is down.
+    `is_unreachable` says that nobody was there to refuse: a sign that the service is down. `rule` names the rule
+    that gave the outcome (`sagakeep.classification`), "" where none had to be asked.
     """
 
     outcome: Outcome
@@ -90,6 +91,7 @@ class AttemptResult(msgspec.Struct, frozen=True, gc=False):
     retry_after_s: float | None = None
     latency_s: float = 0.0
     is_unreachable: bool = False
+    rule: str = ""
 
 
 class Caller(Protocol):

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from functools import reduce
 from typing import Final
 
+from sagakeep.classification import StatusRule
 from sagakeep.errors import ConfigurationError
-from sagakeep.http.caller import HttpCaller, StatusRule
+from sagakeep.http.caller import HttpCaller
 from sagakeep.orchestrator import ServiceSpec
 from sagakeep.python_caller import PythonCaller
 from sagakeep.service import Caller, Outcome

@@ -23,6 +23,8 @@ LAYERS = {
         machine effects plan graph order mapping expression backoff codec validation conversion faults
         json_text json_value pointer redaction reply published standing view bind transitions_page
         json_place definition_file alert thresholds findings.*
+        classification moment moves waits story undo_plan explanation explained explanation_view
+        explanation_text
         """,
     "runtime": "runtime.*",
     "actors": "actors.*",

@@ -73,14 +73,23 @@ def test_the_first_record_of_a_saga_has_none_before_it() -> None:
 def test_a_record_of_version_1_is_read_for_ever(line: str) -> None:
     name, _, text = line.partition(" ")
     (sample,) = [sample for sample in SAMPLES if name_of(sample) == name]
-    assert decode_record(bytes.fromhex(text)) == record_of(sample)
+    older = type(sample)(
+        *astuple(sample)[: fields_in(line)]
+    )  # fields that came later are not there
+    assert decode_record(bytes.fromhex(text)) == record_of(older)
+
+
+def fields_in(line: str) -> int:
+    """How many fields the one event of a golden record has, beside its tag."""
+    (event,) = msgpack.unpackb(bytes.fromhex(line.partition(" ")[2]))[5]
+    return len(event) - 1
 
 
 def test_every_kind_of_event_has_a_golden_record(rewrite: bool) -> None:
     """`--rewrite` adds what is missing; a line that is there is never changed."""
     lines = GOLDEN.read_text().splitlines() if GOLDEN.exists() else []
-    written = {line.partition(" ")[0] for line in lines}
-    missing = [sample for sample in SAMPLES if name_of(sample) not in written]
+    written = {(line.partition(" ")[0], fields_in(line)) for line in lines}
+    missing = [one for one in SAMPLES if (name_of(one), len(astuple(one))) not in written]
     if rewrite and missing:
         GOLDEN.parent.mkdir(exist_ok=True)
         lines += [f"{name_of(one)} {encode_record(record_of(one)).hex()}" for one in missing]

@@ -13,8 +13,9 @@ import trio.testing
 from http_peer import Script, Visit, open_peer
 
 from sagakeep import limits
+from sagakeep.classification import StatusRule
 from sagakeep.errors import ConfigurationError
-from sagakeep.http.caller import HttpCaller, StatusRule
+from sagakeep.http.caller import HttpCaller
 from sagakeep.service import AttemptResult, Call, Outcome
 
 CALL = Call(

@@ -14,6 +14,7 @@ EXAMPLES = {
     errors.MalformedJson("line 1: no"): (400, "malformed-json"),
     errors.InvalidDefinition([Fault("/name", "missing")]): (422, "invalid-saga-definition"),
     errors.SagaNotFound("s-1"): (404, "saga-not-found"),
+    errors.InvalidMoment("at is given twice"): (400, "invalid-moment"),
     errors.SagaExists("s-1"): (409, "saga-exists"),
     errors.IdempotencyKeyReused("k"): (422, "idempotency-key-reused"),
     errors.MoveRefused("s-1", "completed", "retry", "it is done", ("compensate",)): (

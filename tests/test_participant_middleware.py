@@ -388,13 +388,13 @@ async def test_a_file_that_cannot_be_written_begins_nothing(tmp_path):
 
 
 def test_an_answer_means_what_the_orchestrator_reads():
-    from sagakeep.http.caller import _rule
+    from sagakeep.classification import judgement_of
     from sagakeep.service import Outcome
 
     for status in range(200, 600):
         for can_wait in (True, False):
             headers = (("retry-after", "1"),) if can_wait else ()
-            rule = _rule(status, can_wait)
+            rule = judgement_of(status, can_wait).rule
             expected = {
                 (Outcome.DONE, False): "done",
                 (Outcome.NOT_DONE, True): "refused",

@@ -171,7 +171,9 @@ async def test_what_is_no_action_is_refused_for_good(action: str):
 
 
 async def test_a_refusal_is_permanent():
-    expected = AttemptResult(Outcome.NOT_DONE, error="declined", permanent=True)
+    expected = AttemptResult(
+        Outcome.NOT_DONE, error="declined", permanent=True, rule="ServiceRefused"
+    )
     assert await attempt(ServiceRefused("declined")) == expected
 
 
@@ -183,14 +185,18 @@ async def test_unavailable_is_not_done_and_says_when(wish_s: float | None, kept_
     result = await attempt(ServiceUnavailable("busy", retry_after_s=wish_s))
     is_away = kept_s is None  # one that asks us to come later is there
     assert result == AttemptResult(
-        Outcome.NOT_DONE, error="busy", retry_after_s=kept_s, is_unreachable=is_away
+        Outcome.NOT_DONE,
+        error="busy",
+        retry_after_s=kept_s,
+        is_unreachable=is_away,
+        rule="ServiceUnavailable",
     )
 
 
 async def test_any_other_exception_is_unknown_and_logged(caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.ERROR):
         result = await attempt(KeyError("x"))
-    assert result == AttemptResult(Outcome.UNKNOWN, error="KeyError: 'x'")
+    assert result == AttemptResult(Outcome.UNKNOWN, error="KeyError: 'x'", rule="exception")
     assert [record.exc_info is not None for record in caplog.records] == [True]
 
 

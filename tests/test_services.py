@@ -5,8 +5,9 @@ import types
 
 import pytest
 
+from sagakeep.classification import StatusRule
 from sagakeep.errors import ConfigurationError
-from sagakeep.http.caller import HttpCaller, StatusRule
+from sagakeep.http.caller import HttpCaller
 from sagakeep.python_caller import PythonCaller
 from sagakeep.service import Outcome
 from sagakeep.services import import_service, make_services

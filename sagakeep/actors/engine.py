@@ -114,6 +114,7 @@ class Engine:
         self.loop_lag = LoopLag(ports.heartbeat_s)
         self.alerts = self._alerts(thresholds)
         self.numbers = Numbers(self._parts())
+        self.run_blocking = ports.run_blocking
         self._ports = ports
         self._directory = directory
 

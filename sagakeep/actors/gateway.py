@@ -34,6 +34,7 @@ from sagakeep.actors.ramp import Ramp
 from sagakeep.actors.service_spec import ServiceSpec
 from sagakeep.actors.tally import CallTally
 from sagakeep.actors.throttle import Throttle, ThrottleState
+from sagakeep.classification import CALLER_RAISED, NO_REPLY, QUEUE_FULL
 from sagakeep.effects import RunCall
 from sagakeep.messages import Message
 from sagakeep.runtime.mailbox import Mailbox
@@ -119,7 +120,7 @@ class Gateway:
         job = Job(call, effect, mailbox, self._undelivered, repeated)
         if self._queue.length + self._held_back.length >= self._queue_max:
             error = f"{self._queue_max} attempts wait for service {self.name!r} already"
-            job.report(AttemptResult(Outcome.NOT_DONE, error=error), self.draw())
+            job.report(AttemptResult(Outcome.NOT_DONE, error=error, rule=QUEUE_FULL), self.draw())
         elif self._is_holding_back:
             self._held_back.push(job)
         else:
@@ -338,14 +339,15 @@ class Worker:
         gateway, call = self._gateway, job.call
         gateway.attempts += 1
         self._job = job
-        began_s = gateway.timers.now_s()
+        job.began_s = began_s = gateway.timers.now_s()
         self._alarm.set_at(began_s + call.timeout_s)
         try:
             result = await gateway.caller.attempt(call)
         except* Exception as errors:  # also beside a Cancelled, which goes on to its scope
             _log.exception("service %s: an attempt raised", gateway.name)
             text = "; ".join(f"{type(error).__name__}: {error}" for error in errors.exceptions)
-            result = AttemptResult(Outcome.UNKNOWN, error=text[: limits.ERROR_CHARS_MAX])
+            text = text[: limits.ERROR_CHARS_MAX]
+            result = AttemptResult(Outcome.UNKNOWN, error=text, rule=CALLER_RAISED)
         finally:
             self._alarm.clear()
         latency_s = gateway.timers.now_s() - began_s
@@ -378,7 +380,7 @@ class Worker:
         assert self._job is not None, "only an attempt can time out"
         timeout_s = self._job.call.timeout_s
         error = f"no reply within {timeout_s:g} s"
-        result = AttemptResult(Outcome.UNKNOWN, error=error, latency_s=timeout_s)
+        result = AttemptResult(Outcome.UNKNOWN, error=error, latency_s=timeout_s, rule=NO_REPLY)
         self._gateway.tally.note(self._job.call, result)
         self._gateway.learn(self._job, result)
         self._job.report(result, self._gateway.draw())

@@ -13,6 +13,7 @@ import trio
 from sagakeep.codec import decode_record
 from sagakeep.errors import JournalCorrupt
 from sagakeep.events import Record
+from sagakeep.moment import Moment, state_at
 from sagakeep.runtime.blocking import RunBlocking, in_thread
 from sagakeep.runtime.journal_files import JournalFiles, Position
 from sagakeep.state import SagaState
@@ -42,6 +43,11 @@ class History:
         return await self._run_blocking(
             lambda: [self.state_now(last) for last in lasts], limiter=self._threads
         )
+
+    async def state_at(self, saga_id: str, last: tuple[int, int], moment: Moment) -> SagaState:
+        """The saga whose records end at `last`, as it was at a moment. Raises SagaNotThen."""
+        records = await self.records(last)
+        return await self._run_blocking(state_at, saga_id, records, moment, limiter=self._threads)
 
     def records_now(self, last: tuple[int, int], after: int = 0) -> list[Record]:
         """As `records`, blocking."""

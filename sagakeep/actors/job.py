@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from sagakeep.classification import WITHDRAWN
 from sagakeep.effects import RunCall
 from sagakeep.messages import AttemptEnded, Message
 from sagakeep.runtime.mailbox import Mailbox
@@ -18,6 +19,7 @@ NOT_SENT: Final = AttemptResult(
     Outcome.NOT_DONE,
     error="not sent: it still waited for its turn when the saga turned back",
     permanent=True,
+    rule=WITHDRAWN,
 )
 
 
@@ -40,6 +42,7 @@ class Job(msgspec.Struct, eq=False):
     is_wanted: bool = True
     is_reported: bool = False
     queue: Queue | None = None
+    began_s: float = 0.0  # on trio's clock; 0 while it waits
 
     def drop(self) -> None:
         if self.is_wanted:

@@ -40,6 +40,7 @@ from sagakeep.runtime.journal_files import Position
 from sagakeep.runtime.mailbox import Envelope, Mailbox, MailboxFull, Reply
 from sagakeep.runtime.supervisor import RestartBudget
 from sagakeep.state import SagaState
+from sagakeep.waits import Begun
 
 _log = logging.getLogger(__name__)
 
@@ -108,6 +109,11 @@ class Registry:
                 self._forget(actor)
             for envelope in chain.from_iterable(self._waking.values()):
                 envelope.abandon()
+
+    def begun(self, saga_id: str) -> tuple[Begun, ...]:
+        """How far the outstanding attempts of a saga have come; none of one that is not live."""
+        actor = self._live.get(saga_id)
+        return () if actor is None else actor.begun()
 
     def adopt(self, state: SagaState, position: Position) -> None:
         """Run a live saga that the journal has and that has no actor."""

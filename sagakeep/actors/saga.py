@@ -30,6 +30,7 @@ from sagakeep.actors.committed import Note
 from sagakeep.actors.gateway import Gateway
 from sagakeep.actors.job import Job
 from sagakeep.actors.journal import Journal
+from sagakeep.classification import NO_SERVICE
 from sagakeep.codec import encode_record
 from sagakeep.effects import RunCall, WaitUntil, call_of, outstanding
 from sagakeep.errors import JournalBroken, MoveRefused, SagaNotFound, UnknownStep
@@ -44,6 +45,7 @@ from sagakeep.runtime.timers import Timer, Timers
 from sagakeep.service import AttemptResult, Outcome
 from sagakeep.standing import current_step
 from sagakeep.state import FINAL, SagaState
+from sagakeep.waits import Begun
 
 _log = logging.getLogger(__name__)
 
@@ -278,8 +280,17 @@ class SagaActor:
             return gateway.submit(call, effect, self.mailbox, self._is_taking_up)
         job = Job(call, effect, self.mailbox, lambda _saga_id, _news: None, self._is_taking_up)
         error = f"service {call.service!r} is not configured any more"
-        job.report(AttemptResult(Outcome.NOT_DONE, error=error), self._world.draw())
+        result = AttemptResult(Outcome.NOT_DONE, error=error, rule=NO_SERVICE)
+        job.report(result, self._world.draw())
         return job
+
+    def begun(self) -> tuple[Begun, ...]:
+        """How far the attempts that are outstanding have come."""
+        clock = self._world.clock
+        return tuple(
+            Begun(effect, job.call.service, clock.utc_of(job.began_s) if job.began_s else 0.0)
+            for effect, job in self._jobs.items()
+        )
 
     def _wake_at(self, at_utc_s: float) -> None:
         """Be woken then, 0 for never."""

@@ -58,6 +58,19 @@ from pyqwest import (
 )
 
 from sagakeep import limits
+from sagakeep.classification import (
+    CONNECT_TIMEOUT,
+    CONNECTION_BROKE,
+    LATER,
+    NO_CONNECTION,
+    NO_REQUEST,
+    REFUSED,
+    UNKNOWN,
+    StatusRule,
+    broken_rule,
+    http_rule,
+    judgement_of,
+)
 from sagakeep.errors import ConfigurationError
 from sagakeep.redaction import SECRET_CHARS_MIN, scrub, secrets_of
 from sagakeep.reply import ReplyBroken, error_text, parse_reply
@@ -75,19 +88,6 @@ _TOO_LONG: Final = f"the reply has more than {limits.REPLY_BYTES_MAX} bytes"
 _encode: Final = msgspec.json.Encoder().encode
 _RESET: Final = "Connection reset"  # unknown whenever it comes, also where the connect notices it
 _FOR_URL: Final = re.compile(r"Request failed: |error sending request for url \([^)]*\): ")
-
-
-class StatusRule(msgspec.Struct, frozen=True):
-    """What a status code of this service means; `permanent` is meant for NOT_DONE only."""
-
-    outcome: Outcome
-    permanent: bool = False
-
-
-_DONE: Final = StatusRule(Outcome.DONE)
-_UNKNOWN: Final = StatusRule(Outcome.UNKNOWN)
-_LATER: Final = StatusRule(Outcome.NOT_DONE)
-_REFUSED: Final = StatusRule(Outcome.NOT_DONE, permanent=True)
 
 
 class HttpCaller:
@@ -122,22 +122,25 @@ class HttpCaller:
         try:
             request = self._request(call)
         except (TypeError, ValueError, RecursionError) as error:
-            return self._failed(_REFUSED, f"the request cannot be made: {error}", call)
+            return self._failed(REFUSED, f"the request cannot be made: {error}", NO_REQUEST, call)
         try:
             async with self._slots:
                 response = await self._transport.execute(request)
                 async with response:
                     body = await _body(response)
         except ConnectTimeout:
-            return self._failed(_UNKNOWN, "timeout while connecting", call)
+            return self._failed(UNKNOWN, "timeout while connecting", CONNECT_TIMEOUT, call)
         except ConnectionError as error:  # pyqwest raises it for the connect only
-            rule = _UNKNOWN if _RESET in str(error) else _LATER
-            failed = self._failed(rule, f"no connection: {_reason(error)}", call)
+            is_reset = _RESET in str(error)
+            rule, name = (UNKNOWN, CONNECTION_BROKE) if is_reset else (LATER, NO_CONNECTION)
+            failed = self._failed(rule, f"no connection: {_reason(error)}", name, call)
             return msgspec.structs.replace(failed, is_unreachable=True)
         except ReplyBroken as error:
-            return self._failed(_UNKNOWN, f"HTTP {response.status}: {error}", call)
+            status = response.status
+            return self._failed(UNKNOWN, f"HTTP {status}: {error}", broken_rule(status), call)
         except (OSError, ReadError, WriteError, RemoteProtocolError, RuntimeError) as error:
-            return self._failed(_UNKNOWN, f"the connection broke: {_reason(error)}", call)
+            what = f"the connection broke: {_reason(error)}"
+            return self._failed(UNKNOWN, what, CONNECTION_BROKE, call)
         return self._learned(response, body, call)
 
     async def aclose(self) -> None:
@@ -165,23 +168,33 @@ class HttpCaller:
     def _learned(self, response: Response, body: bytearray, call: Call) -> AttemptResult:
         status = response.status
         retry_after_s = _retry_after_s(response.headers, self._utc_now)
-        rule = self._rules.get(status) or _rule(status, retry_after_s is not None)
+        has_retry_after = retry_after_s is not None
+        rule = self._rules.get(status) or judgement_of(status, has_retry_after).rule
         if rule.outcome is not Outcome.DONE:
             error = _complaint(status, body, self._secrets(call))
-            return self._failed(rule, error, call, None if rule.permanent else retry_after_s)
+            name = http_rule(
+                status, has_retry_after=has_retry_after, is_configured=status in self._rules
+            )
+            return self._failed(rule, error, name, call, None if rule.permanent else retry_after_s)
         try:
             return AttemptResult(Outcome.DONE, parse_reply(body) if body else None)
         except ReplyBroken as error:
-            return self._failed(_UNKNOWN, f"HTTP {status}: {error}", call)
+            return self._failed(UNKNOWN, f"HTTP {status}: {error}", broken_rule(status), call)
 
     def _failed(
-        self, rule: StatusRule, error: str, call: Call, retry_after_s: float | None = None
+        self,
+        rule: StatusRule,
+        error: str,
+        name: str,
+        call: Call,
+        retry_after_s: float | None = None,
     ) -> AttemptResult:
         return AttemptResult(
             rule.outcome,
             error=error_text(error, self._secrets(call)),
             permanent=rule.permanent,
             retry_after_s=retry_after_s,
+            rule=name,
         )
 
     def _secrets(self, call: Call) -> tuple[str, ...]:
@@ -197,24 +210,6 @@ def _traceparent_of(call: Call) -> str:
     trace = hashlib.blake2b(call.saga_id.encode(), digest_size=16).hexdigest()
     span = f"{call.idempotency_key}/{call.phase}/{call.attempt}".encode()
     return f"00-{trace}-{hashlib.blake2b(span, digest_size=8).hexdigest()}-01"
-
-
-def _rule(status: int, has_retry_after: bool) -> StatusRule:
-    match status:
-        case _ if 200 <= status < 300:
-            return _DONE
-        case 429:
-            return _LATER
-        case 503 if has_retry_after:
-            return _LATER
-        case 408 | 425:
-            return _UNKNOWN
-        case 409 if has_retry_after:
-            return _UNKNOWN
-        case _ if 400 <= status < 500:
-            return _REFUSED
-        case _:
-            return _UNKNOWN
 
 
 async def _body(response: Response) -> bytearray:

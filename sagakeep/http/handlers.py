@@ -17,12 +17,14 @@ from sagakeep.alert import Severity
 from sagakeep.definition import SagaDefinition
 from sagakeep.errors import Fault, InvalidDefinition, SagakeepError
 from sagakeep.events import Record
+from sagakeep.explanation_text import explanation_text
+from sagakeep.explanation_view import explanation_view
 from sagakeep.findings.finding import Finding
 from sagakeep.findings.review import findings_in
 from sagakeep.http.auth import Principal
 from sagakeep.http.problems import document_of
-from sagakeep.http.queries import events_query_of, reason_of, saga_query_of
-from sagakeep.http.replies import JSON, PageReply, created_reply, json_reply, saga_reply
+from sagakeep.http.queries import events_query_of, moment_of, reason_of, saga_query_of
+from sagakeep.http.replies import JSON, TEXT, PageReply, created_reply, json_reply, saga_reply
 from sagakeep.http.requests import (
     CompensateRequest,
     RetryRequest,
@@ -37,6 +39,7 @@ from sagakeep.http.requests import (
     wait_s_of,
     wants_findings,
     wants_stream,
+    wants_text,
 )
 from sagakeep.http.stream import EventStream, is_over
 from sagakeep.orchestrator import BadCursor, Orchestrator
@@ -115,7 +118,11 @@ async def list_sagas(orchestrator: Orchestrator, request: Request) -> Response:
 
 
 async def get_saga(orchestrator: Orchestrator, request: Request) -> Response:
-    state = await orchestrator.describe(saga_id_of(request))
+    saga_id, moment = saga_id_of(request), moment_of(request)
+    if moment is None:
+        state = await orchestrator.describe(saga_id)
+    else:
+        state = await orchestrator.describe_at(saga_id, moment)
     etag = etag_of(state)
     if is_unchanged(request, etag):
         return Response(status_code=304, headers={"ETag": etag})
@@ -124,6 +131,13 @@ async def get_saga(orchestrator: Orchestrator, request: Request) -> Response:
 
 async def get_status(orchestrator: Orchestrator, request: Request) -> Response:
     return json_reply(status_view(await orchestrator.describe(saga_id_of(request))))
+
+
+async def explain_saga(orchestrator: Orchestrator, request: Request) -> Response:
+    view = explanation_view(await orchestrator.explain(saga_id_of(request)))
+    if wants_text(request):
+        return Response(explanation_text(view), media_type=TEXT)
+    return json_reply(view)
 
 
 async def compensate_saga(orchestrator: Orchestrator, request: Request) -> Response:

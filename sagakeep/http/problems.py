@@ -24,6 +24,7 @@ from sagakeep.errors import (
     IdempotencyKeyReused,
     InDoubt,
     InvalidDefinition,
+    InvalidMoment,
     MalformedJson,
     MoveRefused,
     SagaExists,
@@ -47,6 +48,7 @@ class Kind(NamedTuple):
 KINDS: Final[Mapping[type[SagakeepError], Kind]] = {
     MalformedJson: Kind(HTTPStatus.BAD_REQUEST, "Malformed JSON"),
     InvalidDefinition: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "Invalid saga definition"),
+    InvalidMoment: Kind(HTTPStatus.BAD_REQUEST, "Invalid moment"),
     SagaNotFound: Kind(HTTPStatus.NOT_FOUND, "Saga not found"),
     SagaExists: Kind(HTTPStatus.CONFLICT, "Saga exists"),
     IdempotencyKeyReused: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "Idempotency key reused"),

@@ -10,8 +10,10 @@ from typing import Final, NamedTuple
 from starlette.requests import Request
 
 from sagakeep import limits
+from sagakeep.errors import InvalidMoment
 from sagakeep.faults import Faults, found
 from sagakeep.http.requests import check_reason
+from sagakeep.moment import AfterEvent, AtTime, Moment
 from sagakeep.orchestrator import SagaQuery
 from sagakeep.pointer import child
 from sagakeep.state import SagaStatus
@@ -51,6 +53,23 @@ def saga_query_of(request: Request) -> SagaQuery:
     )
     faults.raise_any()
     return query
+
+
+def moment_of(request: Request) -> Moment | None:
+    """Read as of when a saga is to be shown, None for now. Raises InvalidMoment."""
+    given = request.query_params.getlist("at")
+    if not given:
+        return None
+    text = given[0].replace(" ", "+")
+    at_utc_s = _time_in(text)
+    if len(given) > 1:
+        raise InvalidMoment("at is given twice")
+    if _COUNT.fullmatch(text):
+        return AfterEvent(int(text))
+    if at_utc_s is None:
+        example = 'the seq of an event, or a time such as "2026-01-31T12:00:00Z"'
+        raise InvalidMoment(f"at is {found(given[0])}; expected {example}")
+    return AtTime(at_utc_s)
 
 
 def events_query_of(request: Request) -> EventsQuery:
@@ -106,12 +125,18 @@ def _time(given: dict[str, str], name: str, faults: Faults) -> float | None:
     if name not in given:
         return None
     text = given[name].replace(" ", "+")  # a "+" that the client did not escape
+    at_utc_s = _time_in(text)
+    if at_utc_s is None:
+        faults.add(f"/{name}", f'is {found(text)}; expected a time such as "2026-01-31T12:00:00Z"')
+    return at_utc_s
+
+
+def _time_in(text: str) -> float | None:
     try:
         if _TIME.fullmatch(text):
             return datetime.fromisoformat(text.upper()).timestamp()
     except (ValueError, OverflowError):
         pass  # the form is right, but there is no such day or hour
-    faults.add(f"/{name}", f'is {found(text)}; expected a time such as "2026-01-31T12:00:00Z"')
     return None
 
 

@@ -17,6 +17,7 @@ from sagakeep.state import SagaState
 from sagakeep.view import etag_of, saga_view
 
 JSON: Final = "application/json"
+TEXT: Final = "text/plain"
 CHUNK_BYTES: Final = 64 << 10  # of a page that is encoded and sent at a time
 
 

@@ -19,7 +19,7 @@ from sagakeep.conversion import read_struct
 from sagakeep.definition import OptionalName, SagaDefinition
 from sagakeep.errors import SagakeepError, SagaNotFound
 from sagakeep.faults import Faults
-from sagakeep.http.replies import JSON
+from sagakeep.http.replies import JSON, TEXT
 from sagakeep.json_text import parse_batch, parse_json
 from sagakeep.validation import definition_of
 
@@ -126,9 +126,18 @@ def is_unchanged(request: Request, etag: str) -> bool:
 
 def wants_stream(request: Request) -> bool:
     """Is it a GET that accepts a stream of events?"""
+    return request.method == "GET" and "text/event-stream" in _accepted(request)
+
+
+def wants_text(request: Request) -> bool:
+    """Is plain text accepted, and JSON not?"""
+    kinds = _accepted(request)
+    return TEXT in kinds and JSON not in kinds
+
+
+def _accepted(request: Request) -> set[str]:
     accepted = ",".join(request.headers.getlist("accept")).lower().split(",")
-    kinds = {one.partition(";")[0].strip() for one in accepted}
-    return request.method == "GET" and "text/event-stream" in kinds
+    return {one.partition(";")[0].strip() for one in accepted}
 
 
 # Bodies

@@ -11,8 +11,10 @@ from msgspec import Meta
 
 from sagakeep import limits
 from sagakeep.definition import SagaDefinition
+from sagakeep.explained import ExplanationView
 from sagakeep.http import handlers
 from sagakeep.http.replies import (
+    TEXT,
     AlertsView,
     BatchView,
     CreatedSagaView,
@@ -83,6 +85,7 @@ _CREATED: Final = ("ETag", "Location", "Preference-Applied")
 _ABOUT_IT: Final = (
     "get_saga",
     "get_status",
+    "explain_saga",
     "get_events",
     "compensate_saga",
     "retry_saga",
@@ -201,10 +204,18 @@ ROUTES: Final = (
         "GET",
         "/api/sagas/{id}",
         handlers.get_saga,
-        "Show a saga.",
+        "Show a saga, as it is or as it was.",
         {200: [_SAGA], 304: [Answer("It is as it was.", headers=("ETag",))]},
         errors=(404,),
-        parameters=(Parameter("If-None-Match", "header", _TEXT, "Versions that are known."),),
+        parameters=(
+            Parameter("If-None-Match", "header", _TEXT, "Versions that are known."),
+            Parameter(
+                "at",
+                "query",
+                {"anyOf": [_COUNT, _TIME]},
+                "As it was just after the event of this seq, or at this time.",
+            ),
+        ),
     ),
     Operation(
         "DELETE",
@@ -221,6 +232,19 @@ ROUTES: Final = (
         handlers.get_status,
         "Show a saga in short.",
         {200: [Answer("The status.", StatusView)]},
+        errors=(404,),
+    ),
+    Operation(
+        "GET",
+        "/api/sagas/{id}/explain",
+        handlers.explain_saga,
+        "Explain a saga: what happened and why, what it waits for, what an undo and each move would do now.",
+        {
+            200: [
+                Answer("The explanation,", ExplanationView),
+                Answer("or, with Accept: text/plain, a page of text.", str, TEXT),
+            ]
+        },
         errors=(404,),
     ),
     Operation(

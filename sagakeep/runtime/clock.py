@@ -27,6 +27,10 @@ class Clock:
         """When that time is, on trio's clock."""
         return utc_s - self._origin_utc_s
 
+    def utc_of(self, monotonic_s: float) -> float:
+        """What the time was, or will be, at a moment of trio's clock."""
+        return self._origin_utc_s + monotonic_s
+
     def advance_to(self, utc_s: float) -> None:
         """Never tell a time before this one: the wall clock was set back while the process was down."""
         self._origin_utc_s += max(0.0, utc_s - self.now_utc_s())

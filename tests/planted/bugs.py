@@ -238,8 +238,8 @@ ACTORS = (
     Bug(
         "timeout-taken-for-not-done",
         f"{_A}gateway.py",
-        "        result = AttemptResult(Outcome.UNKNOWN, error=error, latency_s=timeout_s)",
-        "        result = AttemptResult(Outcome.NOT_DONE, error=error, latency_s=timeout_s)",
+        "        result = AttemptResult(Outcome.UNKNOWN, error=error, latency_s=timeout_s, rule=NO_REPLY)",
+        "        result = AttemptResult(Outcome.NOT_DONE, error=error, latency_s=timeout_s, rule=NO_REPLY)",
     ),
     Bug(
         "no-timeout-of-an-attempt",

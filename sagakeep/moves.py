@@ -1,0 +1,84 @@
+"""Moves: what an operator may wish of a saga in its state, and what each would do.
+
+Which are allowed, and what comes of them, is asked of the machine itself: each wish is decided on the frozen
+state, and nothing is kept of it but the answer. A verb that is added to the machine is added to MOVES.
+
+Pure: no clock, no I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import msgspec
+
+from sagakeep import messages as m
+from sagakeep.effects import RunCall, call_of, outstanding
+from sagakeep.errors import MoveRefused
+from sagakeep.machine import Decision, decide
+from sagakeep.service import Call
+from sagakeep.state import SagaState, SagaStatus
+
+
+class MoveKind(NamedTuple):
+    """A verb: its name in the machine and on the command line, its route, and the wish that it sends."""
+
+    name: str
+    method: str
+    path: str
+    wish: Callable[[], m.Message]
+
+
+MOVES: Final = (
+    MoveKind("compensate", "PUT", "/api/sagas/{id}/compensate", m.Compensate),
+    MoveKind("retry", "POST", "/api/sagas/{id}/retry", m.Retry),
+    MoveKind("delete", "DELETE", "/api/sagas/{id}", m.Delete),
+)
+
+
+class Move(msgspec.Struct, frozen=True):
+    """One move in this state. `refusal` says why it may not be, "" when it may; then the rest is what comes of it
+    at once: the status, the calls that begin, and the steps whose attempts in flight are waited for."""
+
+    kind: MoveKind
+    refusal: str = ""
+    status: SagaStatus | None = None
+    is_gone: bool = False
+    begins: tuple[Call, ...] = ()
+    settles_first: tuple[str, ...] = ()
+
+
+def moves_of(state: SagaState, now_utc_s: float) -> list[Move]:
+    """Every move, those first that may be made."""
+    moves = [_move(state, kind, now_utc_s) for kind in MOVES]
+    return sorted(moves, key=lambda move: bool(move.refusal))
+
+
+def _move(state: SagaState, kind: MoveKind, now_utc_s: float) -> Move:
+    try:
+        decision = decide(state, kind.wish(), now_utc_s)
+    except MoveRefused as refused:
+        return Move(kind, refused.why)
+    if decision.events == decide(state, m.Wake(), now_utc_s).events:
+        return Move(kind, f"it is {state.status}: it would change nothing")
+    return _effect(state, kind, decision)
+
+
+def _effect(state: SagaState, kind: MoveKind, decision: Decision) -> Move:
+    after = decision.state
+    before = set(outstanding(state))
+    calls = [effect for effect in outstanding(after) if isinstance(effect, RunCall)]
+    return Move(
+        kind,
+        status=after.status,
+        is_gone=after.deleted,
+        begins=tuple(call_of(after, effect) for effect in calls if effect not in before),
+        settles_first=tuple(
+            dict.fromkeys(
+                effect.step_id
+                for effect in calls
+                if effect in before and after.status is SagaStatus.COMPENSATING
+            )
+        ),
+    )
