@@ -10,7 +10,7 @@ space := $(empty) $(empty)
 COVERED_WHOLE := $(subst $(space),$(comma),$(addprefix sagakeep/,machine.py transitions.py changes.py \
 	course.py runtime/frame.py runtime/segment.py runtime/journal_*.py))
 
-.PHONY: run test check lint types cover fuzz bench soak soak-tools clean setup
+.PHONY: run test check lint types cover fuzz bench bench-all soak soak-tools clean setup
 
 run: setup
 	$(BIN)/python -m sagakeep serve --demo
@@ -43,6 +43,10 @@ fuzz: setup
 
 bench: setup
 	$(BIN)/python -m bench engine --json
+
+# Everything that can be measured, one after another: two hours on a quiet machine. Writes bench/results and bench/README.md.
+bench-all: setup
+	$(BIN)/python -m bench all
 
 # Long campaigns, one after another; each appends a row to docs/reliability/ledger.md. `make soak SCALE=0.1`: a tenth of each.
 SCALE ?= 1

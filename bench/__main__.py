@@ -1,4 +1,8 @@
-"""python -m bench NAME [--json]: measure, show progress on a terminal, print one JSON object or a table."""
+"""python -m bench NAME [--json]: measure, show progress on a terminal, print one JSON object or a table.
+
+`python -m bench all` runs every one of them, each in a process of its own, and writes bench/results and the table
+of bench/README.md.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +17,12 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from bench import calls, engine, growth, http, parked, recovery
+from bench import calls, engine, growth, http, parked, recovery, storm
 from bench.benchmark import Benchmark, Numbers, Scale
 from bench.clock import JumpingClock
 from bench.provenance import provenance
+from bench.results import DIRECTORY, README, run_all
+from bench.targets import table_of
 from sagakeep.runtime.collector import slow_collector_down
 
 BENCHMARKS: Final[dict[str, Benchmark]] = {
@@ -26,7 +32,11 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "parked": Benchmark(parked.measure, parked.SCALE),
     "recovery": Benchmark(recovery.measure, recovery.SCALE),
     "growth": Benchmark(growth.measure, growth.SCALE),
+    "storm": Benchmark(storm.measure, storm.SCALE),
 }
+
+
+ALL: Final = "all"
 
 
 class Shown:
@@ -44,12 +54,27 @@ class Shown:
 
 
 @click.command()
-@click.argument("name", type=click.Choice(sorted(BENCHMARKS)))
+@click.argument("name", type=click.Choice([*sorted(BENCHMARKS), ALL]))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 @click.option("--sagas", type=click.IntRange(min=100), help="How many, instead of the usual.")
 @click.option("--seconds", type=click.FloatRange(min=0.1), help="For `storm`: of the outage.")
-def main(name: str, as_json: bool, sagas: int | None, seconds: float | None) -> None:
+@click.option(
+    "--only", multiple=True, type=click.Choice(sorted(BENCHMARKS)), help="For `all`: this."
+)
+@click.option("--share", default=1.0, type=click.FloatRange(0.0001, 1), help="For `all`: of each.")
+def main(
+    name: str,
+    as_json: bool,
+    sagas: int | None,
+    seconds: float | None,
+    only: tuple[str, ...],
+    share: float,
+) -> None:
     """Measure NAME on this machine."""
+    if name == ALL:
+        results = run_all(only or BENCHMARKS, share, DIRECTORY, README)
+        print(json.dumps(results) if as_json else table_of(results))
+        return
     usual = BENCHMARKS[name].scale
     scale = Scale(sagas or usual.sagas, seconds or usual.seconds)
     numbers = run(name, scale)

@@ -11,7 +11,7 @@ import trio
 
 from bench.benchmark import Progress
 from bench.connection import Connection
-from bench.sagas import REFUSED_EVERY, make_document
+from bench.sagas import REFUSED_EVERY, make_document, make_waiting
 from bench.server import SAGAS
 
 BATCHES: Final = f"{SAGAS}/batch"
@@ -20,7 +20,7 @@ BATCH: Final = 500
 _encode: Final = msgspec.json.encode
 _GOOD: Final = make_document("nothing")
 _BAD: Final = make_document("nothing", "refuse")
-_AWAY: Final = make_document("away")
+_AWAY: Final = make_waiting("away")
 _GOOD_BODY, _BAD_BODY, _AWAY_BODY = _encode(_GOOD), _encode(_BAD), _encode(_AWAY)
 
 

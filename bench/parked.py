@@ -1,6 +1,6 @@
-"""parked: sagas whose service is away and asks for an hour; then the hour is over, and all of them end.
+"""parked: sagas whose service is away, each in its own backoff of a week; then the week is over, and all end.
 
-The hour passes at once (`bench.clock`). The memory is what this process takes beyond the empty orchestrator's.
+The week passes at once (`bench.clock`). The memory is what this process takes beyond the empty orchestrator's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bench.benchmark import Numbers, Progress, Scale, work_directory
 from bench.clock import jumping_clock
 from bench.lag import StepTimes, watched_steps
 from bench.processes import resident_bytes
-from bench.sagas import make_document
+from bench.sagas import WAIT_S_MAX, make_waiting
 from bench.served import Away
 from sagakeep.actors.engine import Ports
 from sagakeep.definition import SagaDefinition
@@ -27,8 +27,6 @@ from sagakeep.validation import parse_definition
 SCALE: Final = Scale(10_000)
 BATCH: Final = 500
 DEFINITIONS_A_STEP: Final = 10
-AWAY_S: Final = 3_600.0
-SAGA_TIMEOUT_S: Final = 7_200
 SETTLE_S: Final = 2.0
 IDLE_S: Final = 5.0
 POLL_S: Final = 0.05
@@ -37,9 +35,10 @@ POLL_S: Final = 0.05
 async def measure(scale: Scale, progress: Progress) -> Numbers:
     """Start them, look at memory and CPU, let the hour pass, and wait until all are completed."""
     progress.expect(2 * scale.sagas)
-    clock, service = jumping_clock(), Away(AWAY_S)
+    clock, service = jumping_clock(), Away()
     with work_directory() as directory:
-        async with open_orchestrator(directory, {"away": service}, Ports(wall=clock.wall)) as sagas:
+        services = {"away": service.spec()}
+        async with open_orchestrator(directory, services, Ports(wall=clock.wall)) as sagas:
             empty = resident()
             start_s, steps = await start_sagas(sagas, scale.sagas, progress)
             await service.wait_asked(scale.sagas)
@@ -47,7 +46,7 @@ async def measure(scale: Scale, progress: Progress) -> Numbers:
             waiting = resident() - empty
             idle = await idle_cpu_share()
             service.is_back = True
-            clock.put_forward(AWAY_S)
+            clock.put_forward(WAIT_S_MAX)
             with watched_steps() as waking:
                 finish_s = await wait_completed(sagas, scale.sagas, progress)
             written = sagas.journal_statistics()
@@ -64,17 +63,14 @@ async def measure(scale: Scale, progress: Progress) -> Numbers:
     }
 
 
-def make_waiting() -> SagaDefinition:
-    """A saga as it comes over HTTP: each is parsed for itself, so none shares its definition with another."""
-    document = {**make_document("away"), "timeout": SAGA_TIMEOUT_S}
-    return parse_definition(document, {"away"})
-
-
 async def make_batch(sagas: int) -> list[SagaDefinition]:
-    """Make so many, in small pieces: the client's steps are not to be taken for the product's."""
+    """Make so many as they come over HTTP: each parsed for itself, so that none shares its definition.
+
+    In small pieces: the client's steps are not to be taken for the product's.
+    """
     batch = []
     for _ in range(sagas):
-        batch.append(make_waiting())
+        batch.append(parse_definition(make_waiting("away"), {"away"}))
         if len(batch) % DEFINITIONS_A_STEP == 0:
             await trio.lowlevel.checkpoint()
     return batch

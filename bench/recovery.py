@@ -7,6 +7,7 @@ without; finished ones are replayed. The read model is there; to make that anew 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -41,14 +42,15 @@ async def measure(scale: Scale, progress: Progress) -> Numbers:
 async def measure_live(sagas: int, progress: Progress) -> Numbers:
     """Sagas that wait for a service: the time until all of them run again."""
     service = Away()
+    services = {"away": service.spec()}
     with work_directory() as directory:
-        async with open_orchestrator(directory, {"away": service}) as orchestrator:
+        async with open_orchestrator(directory, services) as orchestrator:
             await start_sagas(orchestrator, sagas, progress)
             await service.wait_asked(sagas)
-        with_s, with_snapshot = await open_again(directory, service)
+        with_s, with_snapshot = await open_again(directory, services)
         forget_snapshots(directory)
         events, bare_s = await trio.to_thread.run_sync(decode_barely, directory)
-        without_s, without = await open_again(directory, service)
+        without_s, without = await open_again(directory, services)
     if with_snapshot.live != sagas or without.live != sagas:
         raise AssertionError(f"of {sagas} sagas are back: {with_snapshot}, {without}")
     if not with_snapshot.from_snapshot or without.from_snapshot:
@@ -68,7 +70,7 @@ async def measure_finished(sagas: int, progress: Progress) -> Numbers:
             check_ends(await run_sagas(orchestrator, "nothing", sagas, IN_FLIGHT, progress), sagas)
         forget_snapshots(directory)
         events, bare_s = await trio.to_thread.run_sync(decode_barely, directory)
-        seconds, summary = await open_again(directory, Nothing(), name="nothing")
+        seconds, summary = await open_again(directory, {"nothing": Nothing()})
     if summary.live:
         raise AssertionError(f"all had ended: {summary}")
     return {
@@ -90,11 +92,11 @@ def _rates(summary: RecoverySummary, events: int, bare_s: float) -> Numbers:
 
 
 async def open_again(
-    directory: str, service: object, name: str = "away"
+    directory: str, services: Mapping[str, object]
 ) -> tuple[float, RecoverySummary]:
     """Open a directory; the seconds until every live saga runs, and what recovery did."""
     began_s = time.perf_counter()
-    async with open_orchestrator(directory, {name: service}) as orchestrator:
+    async with open_orchestrator(directory, services) as orchestrator:
         seconds, summary = time.perf_counter() - began_s, orchestrator.recovery
     assert summary is not None, "it is recovered when it is open"
     return seconds, summary

@@ -8,6 +8,7 @@ from typing import Final
 
 import trio
 
+from sagakeep import limits
 from sagakeep.definition import SagaDefinition
 from sagakeep.orchestrator import Orchestrator
 from sagakeep.service import Call, ServiceRefused
@@ -15,6 +16,7 @@ from sagakeep.state import SagaStatus
 from sagakeep.validation import parse_definition
 
 REFUSED_EVERY: Final = 10  # the second step of one in ten is refused, and its first undone
+WAIT_S_MAX: Final = 7 * 24 * 3_600.0
 PAYLOAD: Final = {"quantity": 2, "productId": "prod_123"}
 
 
@@ -39,6 +41,15 @@ def make_document(service: str, second_action: str = "do") -> dict[str, object]:
         {"id": "charge", "action": second_action, **step},
     ]
     return {"name": "order", "steps": steps}
+
+
+def make_waiting(service: str) -> dict[str, object]:
+    """An order that waits for a week, or some part of it, before it asks again a service that is away."""
+    retry = {"initialInterval": WAIT_S_MAX, "multiplier": 1, "maxInterval": WAIT_S_MAX}
+    step = {"service": service, "action": "do", "compensation": "undo", "payload": PAYLOAD}
+    patient = {**step, "retry": retry, "maxRetries": limits.RETRIES_MAX}
+    steps = [{"id": "reserve", **patient}, {"id": "charge", **patient}]
+    return {"name": "order", "steps": steps, "timeout": 2 * WAIT_S_MAX}
 
 
 def make_definition(service: str, second_action: str = "do") -> SagaDefinition:

@@ -1,8 +1,10 @@
 """The services of the servers that are measured: they run in those processes, imported by the configuration.
 
-[services.nothing]  python = "bench.served:nothing"     does nothing, at once
-[services.away]     python = "bench.served:away"        asks everybody to come back in an hour
-[services.loop]     python = "bench.served:loop"        watches the loop of the process it is in
+As in
+
+    [services.nothing]  python = "bench.served:nothing"     does nothing, at once
+    [services.away]     python = "bench.served:away"        is not there
+    [services.loop]     python = "bench.served:loop"        watches the loop of the process it is in
 """
 
 from __future__ import annotations
@@ -13,14 +15,15 @@ import trio
 
 from bench.lag import StepTimes
 from bench.sagas import Nothing
+from sagakeep.orchestrator import ServiceSpec
+from sagakeep.python_caller import PythonCaller
 from sagakeep.service import Call, ServiceUnavailable
 
 
 class Away:
     """Is not there, and says so, until `is_back`; an undo is done. `wait_asked` waits for so many calls."""
 
-    def __init__(self, retry_after_s: float = 3_600.0) -> None:
-        self.retry_after_s = retry_after_s
+    def __init__(self) -> None:
         self.is_back = False
         self.asked = 0
         self._more_asked = trio.Event()
@@ -29,10 +32,14 @@ class Away:
         self.asked += 1
         self._more_asked.set()
         if not self.is_back:
-            raise ServiceUnavailable("away", retry_after_s=self.retry_after_s)
+            raise ServiceUnavailable("away")
 
     async def undo(self, call: Call) -> None:
         return None
+
+    def spec(self) -> ServiceSpec:
+        """It is called whatever it says, so that the sagas wait and not their calls in a queue."""
+        return ServiceSpec(PythonCaller(self), breaker_failures=0, ramp_calls_per_s=0)
 
     async def wait_asked(self, times: int) -> None:
         while self.asked < times:

@@ -19,6 +19,8 @@ CONFIGURATION: Final = """
 python = "bench.served:nothing"
 [services.away]
 python = "bench.served:away"
+breakerFailures = 0
+rampCallsPerS = 0
 [services.loop]
 python = "bench.served:loop"
 [log]

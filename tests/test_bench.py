@@ -16,6 +16,7 @@ from bench.growth import Sample, sum_up
 from bench.lag import watched_steps
 from bench.provenance import ROOT, provenance
 from bench.sagas import check_ends
+from bench.storm import busiest, check_storm, each_second
 from sagakeep.state import SagaStatus
 
 STEPS = {"longest_step_ms", "p999_step_ms"}
@@ -72,9 +73,9 @@ def test_calls_are_measured_by_a_loop_that_makes_the_same():
     )
 
 
-def test_parked_sagas_all_end_when_their_hour_is_over():
+def test_parked_sagas_all_end_when_their_week_is_over():
     numbers = measured("parked", 100)
-    assert numbers["seconds_to_finish"] < 60  # of an hour
+    assert numbers["seconds_to_finish"] < 60  # of a week
     assert numbers["bytes_per_saga"] > 0
 
 
@@ -139,3 +140,28 @@ def test_a_percentile_is_a_value_that_was_measured():
     assert [percentile(values, share) for share in (0.0, 0.5, 0.99, 1.0)] == [1, 50, 99, 100]
     assert percentile([], 0.5) == 0.0
     assert spread_ms([0.001, 0.003]) == {"p50": 2.0, "p99": 3.0}
+
+
+def test_a_storm_passes_and_everything_ends():
+    bar = Counted()
+    scale = Scale(100, seconds=6.0)  # longer than it takes for a probe to go out
+    numbers = trio.run(BENCHMARKS["storm"].measure, scale, bar, clock=JumpingClock())
+    assert bar.done == bar.total == numbers["sagas"] >= 100
+    assert numbers["completed"] + numbers["compensated"] == numbers["sagas"]
+    assert numbers["calls_while_dead"] < 100  # the breaker
+    assert sum(numbers["calls_each_second"]) == numbers["calls_while_dead"] + numbers["calls_after"]
+
+
+def test_a_storm_fails_when_the_service_is_called_too_often_or_a_saga_is_missing():
+    ends = {SagaStatus.COMPLETED: 90, SagaStatus.COMPENSATED: 10}
+    check_storm(ends, 100, 550)
+    with pytest.raises(AssertionError, match="551 calls within a second; allowed are 500"):
+        check_storm(ends, 100, 551)
+    with pytest.raises(AssertionError, match="of 101 sagas ended"):
+        check_storm(ends, 101, 0)
+
+
+def test_the_busiest_window_may_begin_anywhere():
+    assert busiest([], 1.0) == 0
+    assert busiest([0.0, 0.9, 1.0, 1.5, 1.95, 3.0], 1.0) == 3
+    assert each_second([5.0, 5.9, 7.0], 5.0, 7.5) == [2, 0, 1]
