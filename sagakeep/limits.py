@@ -45,6 +45,7 @@ ERROR_CHARS_MAX: Final = 1_000  # of a service's error that is kept in the histo
 PAYLOAD_BYTES_MAX: Final = 1 << 20  # of a payload after its references were filled in
 SERVICE_CONCURRENCY: Final = 64  # attempts in flight at one service
 SERVICE_QUEUE_MAX: Final = 1_000_000  # attempts that wait at one gateway; each live step can be one
+SERVICE_QUEUE_CROWDED: Final = 900_000  # the rest is for sagas that are live already
 BREAKER_FAILURES: Final = 10  # in a row, of more than one saga: then a service counts as down
 BREAKER_OPEN_S: Final = 5.0  # between two probes of a service that is down
 RAMP_CALLS_PER_S: Final = 50.0  # at a service that is back; doubled every RAMP_DOUBLES_EVERY_S
@@ -58,6 +59,10 @@ RETRY_AFTER_S_MAX: Final = 3600.0  # a service cannot park a saga for longer tha
 MAILBOX_MAX: Final = 1_024  # messages that wait in one saga's mailbox, control messages not counted
 REGISTRY_MAILBOX_MAX: Final = 100_000  # wishes that wait for the registry: ten full batches
 LIVE_SAGAS_MAX: Final = 1_000_000  # admission stops here, with 503, before memory does
+MEMORY_BYTES_MAX: Final = (
+    4 << 30
+)  # resident; a million sagas that wait take less. Admission stops here
+MEMORY_SHARE_MAX: Final = 0.9  # of what the machine or its container has: then here
 RESTARTS_MAX: Final = 3  # of one saga's actor within RESTART_PERIOD_S; then it is held
 RESTART_PERIOD_S: Final = 60.0
 RECOVERED_CALLS_PER_S: Final = 500.0  # for each service after a start: no stampede

@@ -7,7 +7,6 @@ async with open_orchestrator("./data", {"payment": Payment()}) as sagas:
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -17,13 +16,14 @@ import trio
 
 from sagakeep import limits
 from sagakeep.actors.committed import Statistics
-from sagakeep.actors.engine import Engine, Ports
+from sagakeep.actors.engine import Engine, Ports, open_files
 from sagakeep.actors.health import Check
 from sagakeep.actors.live_facts import live_facts
 from sagakeep.actors.read_model import BadCursor, SagaQuery
 from sagakeep.actors.recovery import RecoverySummary
 from sagakeep.actors.registry import Chosen, Deliver
 from sagakeep.actors.service_spec import ServiceSpec
+from sagakeep.actors.service_state import ServiceState, state_of
 from sagakeep.actors.stream import StreamLagged, watch_records
 from sagakeep.alert import Alert
 from sagakeep.definition import SagaDefinition
@@ -34,9 +34,6 @@ from sagakeep.messages import Compensate, Create, Delete, Message, Retry, Starte
 from sagakeep.moment import Moment
 from sagakeep.runtime.journal_files import (
     JournalStatistics,
-    OpenedJournal,
-    RecoveryReport,
-    open_journal,
 )
 from sagakeep.runtime.mailbox import FailureOnly, Reply
 from sagakeep.state import MOVING, SagaState
@@ -50,14 +47,13 @@ __all__ = [
     "SagaPage",
     "SagaQuery",
     "ServiceSpec",
+    "ServiceState",
     "Started",
     "Statistics",
     "StreamLagged",
     "Thresholds",
     "open_orchestrator",
 ]
-
-_log = logging.getLogger(__name__)
 
 
 BEGINNINGS_BETWEEN_CHECKPOINTS: Final = 256
@@ -72,7 +68,8 @@ class SagaPage(NamedTuple):
 
 
 class Orchestrator:
-    """Sagas on one directory. Every method but `statistics`, `health`, `alerts` and `metrics` may wait.
+    """Sagas on one directory. Every method may wait but `statistics`, `health`, `alerts`, `service_states` and
+    `metrics`.
 
     What changes a saga is durable when it returns. While recovery lasts those methods raise Unavailable;
     `wait_recovered` waits for its end.
@@ -146,7 +143,7 @@ class Orchestrator:
         saga_id: str = "",
         reply: Reply | None = None,
     ) -> Reply:
-        self._check_admission()
+        self._check_admission(definition)
         saga_id = saga_id or definition.id or self._engine.ids.next()
         wish = Create(saga_id, definition, by, idempotency_key, body_digest, traceparent)
         is_chosen = bool(definition.id or idempotency_key)
@@ -288,6 +285,11 @@ class Orchestrator:
         """What a person should know now, the worst first."""
         return self._engine.alerts.active
 
+    def service_states(self) -> dict[str, ServiceState]:
+        """What each service is asked, what waits for it, and why."""
+        clock = self._engine.clock
+        return {name: state_of(one, clock) for name, one in self._engine.gateways.items()}
+
     def metrics(self) -> bytes:
         """Everything counted, in Prometheus' text format."""
         return self._engine.numbers.text()
@@ -310,41 +312,15 @@ class Orchestrator:
         if not self._engine.recovered.is_set():
             raise Unavailable("recovering: the sagas of the last run are being taken up again")
 
-    def _check_admission(self) -> None:
+    def _check_admission(self, definition: SagaDefinition) -> None:
         self._check_recovered()
         if self._engine.stopping.is_set():
             raise Unavailable("stopping: no new saga is taken", retry_after_s=5)
-        self._engine.health.check_admission()
+        self._engine.health.check_admission(definition)
 
     async def drain(self, grace_s: float) -> None:
         """Take no new saga, begin no attempt, let those in flight end for at most `grace_s`, and stop."""
         await self._engine.drain(grace_s)
-
-
-def _open_journal(directory: str, ports: Ports) -> OpenedJournal:
-    def random_16() -> bytes:
-        return ports.chance(16)
-
-    return open_journal(
-        ports.disk,
-        directory,
-        now_ns=int(ports.wall() * 1e9),
-        segment_bytes=ports.segment_bytes,
-        salt=random_16,
-        uuid=random_16,
-    )
-
-
-def _log_report(report: RecoveryReport) -> None:
-    """Tell what the start found at the end of the journal and beside it."""
-    for note in report.notes:
-        _log.warning("%s", note)
-    if report.cut_bytes:
-        _log.warning(
-            "%d bytes were cut from the journal's end and kept in %s",
-            report.cut_bytes,
-            report.quarantined,
-        )
 
 
 async def _saga_or_error(reply: Reply | SagakeepError) -> SagaState | SagakeepError:
@@ -384,8 +360,7 @@ async def opening_orchestrator(
     """As `open_orchestrator`, but the block is entered while recovery still runs."""
     ports = ports or Ports()
     directory = os.fspath(directory)
-    opened = await ports.run_blocking(_open_journal, directory, ports)
-    _log_report(opened.report)
+    opened = await open_files(directory, ports)
     engine = Engine(opened, directory, services, ports, thresholds or Thresholds())
     try:
         async with trio.open_nursery() as nursery:

@@ -31,7 +31,7 @@ class Bound(NamedTuple):
 
 BOUNDS: Final[Mapping[str, Bound]] = {
     "concurrency": Bound(1, 1_000_000),
-    "queue_max": Bound(1, 100_000_000, "limits.serviceQueueMax"),
+    "queue_max": Bound(1, 1_000_000, "limits.serviceQueueCrowded"),
     "rate_limit_per_s": Bound(CALLS_PER_S_MIN, CALLS_PER_S_MAX, "no rate limit"),
     "rate_burst": Bound(1, 1_000_000, "the calls of a tenth of a second"),
     "breaker_failures": Bound(1, 1_000_000, "no breaker"),

@@ -101,6 +101,7 @@ async def keeping(
     snapshot_every_bytes: int = limits.SNAPSHOT_EVERY_BYTES,
     look_every_s: float = 0.0,
     thresholds: Thresholds | None = None,
+    resident_bytes: Callable[[], int] = lambda: 0,
 ) -> AsyncIterator[Orchestrator]:
     """Run an orchestrator; its disk is in memory, but for the rows."""
     ports = Ports(
@@ -109,6 +110,7 @@ async def keeping(
         draw=lambda: 0.5,
         run_blocking=in_turn,
         snapshot_every_bytes=snapshot_every_bytes,
+        resident_bytes=resident_bytes,
         heartbeat_s=0.0,
         look_every_s=look_every_s,
     )

@@ -128,7 +128,10 @@ def test_the_rules_for_a_service_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("rule", "fault"),
     [
-        ("maxQueue = -1", "maxQueue (FILE): is the number -1; expected 0 (limits.serviceQueueMax)"),
+        (
+            "maxQueue = -1",
+            "maxQueue (FILE): is the number -1; expected 0 (limits.serviceQueueCrowded)",
+        ),
         ("rateLimit = nan", "rateLimit (FILE): is the number nan; expected 0 (no rate limit) or 0"),
         ("rateLimit = inf", "rateLimit (FILE): is the number inf; expected 0 (no rate limit) or 0"),
         ("rateBurst = 3", "rateBurst (FILE): is for a service with a rateLimit only"),

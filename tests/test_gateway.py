@@ -174,12 +174,14 @@ async def test_the_queue_takes_its_bound_and_refuses_one_more_as_not_done(
 ) -> None:
     monkeypatch.setattr(limits, "SERVICE_QUEUE_MAX", 3)
     service = Service(never)
-    async with serving(service, concurrency=1) as desk:
+    async with serving(service, concurrency=1, queue_max=2) as desk:
         desk.submit("a")
         await trio.testing.wait_all_tasks_blocked()
         for name in ("b", "c", "d", "e"):
             desk.submit(name)
+        desk.submit("undo", "compensation")  # it is what makes room
         (refused,) = desk.news()
+        assert desk.gateway.statistics().queued == 4
     assert (refused.step_id, refused.result.outcome) == ("e", Outcome.NOT_DONE)
     assert not refused.result.permanent
     assert refused.result.error == "3 attempts wait for service 'shop' already"

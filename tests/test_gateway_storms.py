@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 from sagakeep import limits
 from sagakeep.actors.breaker import BreakerState
+from sagakeep.actors.service_spec import ServiceSpec
 from sagakeep.errors import ConfigurationError
 from sagakeep.service import AttemptResult, Call, Outcome
 
@@ -47,7 +48,7 @@ def flood(desk: Desk, count: int, phase: str = "action", prefix: str = "") -> No
 
 
 def breaker(desk: Desk) -> BreakerState:
-    return desk.gateway.state().throttle.breaker
+    return desk.gateway.throttle.breaker
 
 
 async def test_a_service_that_is_down_is_called_by_one_probe_at_a_time(
@@ -77,7 +78,7 @@ async def test_while_a_probe_is_under_way_nothing_else_begins(autojump_clock: Mo
         flood(desk, 100)
         await trio.sleep(10)
         assert (len(service.began), breaker(desk)) == (7, BreakerState.HALF_OPEN)
-        assert desk.gateway.state().throttle.next_at_s == float("inf")
+        assert desk.gateway.throttle.state(trio.current_time()).next_at_s == float("inf")
 
 
 async def test_what_has_piled_up_goes_out_on_a_ramp_when_the_service_is_back(
@@ -125,7 +126,9 @@ async def test_retry_after_holds_everybody_off_and_then_begins_small(
         flood(desk, 200)
         await trio.sleep(29)
         assert len(service.began) == 1
-        assert desk.gateway.state().throttle.held_off_until_s == pytest.approx(service.at_s[0] + 30)
+        assert desk.gateway.throttle.state(trio.current_time()).held_off_until_s == pytest.approx(
+            service.at_s[0] + 30
+        )
         service.answer = DONE
         await trio.sleep(2)
         assert 50 <= len(service.began) <= 55
@@ -203,10 +206,10 @@ async def test_draining_sends_no_probe(autojump_clock: MockClock) -> None:
         assert len(service.began) == limits.BREAKER_FAILURES
 
 
-async def test_rules_that_cannot_be_kept_are_told_with_their_bounds() -> None:
-    spec = Desk(Service(), 0, rate_limit_per_s=-1.0, breaker_open_s=float("nan")).gateway.state()
+def test_rules_that_cannot_be_kept_are_told_with_their_bounds() -> None:
+    spec = ServiceSpec(Service(), 0, rate_limit_per_s=-1.0, breaker_open_s=float("nan"))
     with pytest.raises(ConfigurationError) as error:
-        spec.spec.check("shop")
+        spec.check("shop")
     assert str(error.value).splitlines() == [
         "service 'shop': concurrency is the number 0; expected 1 to 1000000",
         "service 'shop': rate_limit_per_s is the number -1.0; expected 0 (no rate limit) or 0.001 to 1000000",

@@ -13,7 +13,7 @@ from shop import step
 from trio.testing import MockClock
 
 from sagakeep import limits
-from sagakeep.actors.health import LOOK_AT_DISK_EVERY_S, STALLED_AFTER_S
+from sagakeep.actors.health import LOOK_EVERY_S, STALLED_AFTER_S
 from sagakeep.errors import Unavailable
 from sagakeep.orchestrator import Orchestrator
 
@@ -51,16 +51,16 @@ async def test_a_disk_below_its_reserve_refuses_new_sagas_and_heals(
     async with keeping(tmp_path, disk, {"shop": (ledger := Ledger())}) as sagas:
         saga_id = await begin(sagas, step("a", "gated"))
         disk.free = limits.DISK_RESERVE_BYTES
-        await trio.sleep(2 * LOOK_AT_DISK_EVERY_S)
+        await trio.sleep(2 * LOOK_EVERY_S)
         assert bad(sagas) == {}
         disk.free -= 1
-        await trio.sleep(2 * LOOK_AT_DISK_EVERY_S)
+        await trio.sleep(2 * LOOK_EVERY_S)
         assert set(bad(sagas)) == {"disk"}
         assert "below the reserve of 64 MiB: free some space" in await refusal(sagas)
         ledger.gate.set()
         assert (await sagas.wait(saga_id, 10)).status == "completed"  # what runs goes on
         disk.free += 1
-        await trio.sleep(2 * LOOK_AT_DISK_EVERY_S)
+        await trio.sleep(2 * LOOK_EVERY_S)
         assert (await begin_and_wait(sagas)).status == "completed"
 
 

@@ -628,6 +628,26 @@ async def test_health_has_a_check_for_each_part(api: AsgiClient) -> None:
     assert all(set(check) == {"ok", "detail"} for check in reply.json["checks"].values())
 
 
+async def test_services_are_shown_with_what_waits_for_them(api: AsgiClient) -> None:
+    await posted(api, saga())
+    reply = await api.request("GET", "/api/services")
+    assert reply.status == 200
+    (shop,) = reply.json["services"]
+    assert shop.pop("breaker").items() >= {"state": "closed", "failures": 0}.items()
+    assert shop == {
+        "name": "shop",
+        "inFlight": 0,
+        "maxConcurrency": limits.SERVICE_CONCURRENCY,
+        "queued": 0,
+        "maxQueue": limits.SERVICE_QUEUE_CROWDED,
+        "attempts": 2,
+        "rateLimit": None,
+        "rate": None,
+        "heldOffUntil": None,
+        "nextAt": None,
+    }
+
+
 async def test_metrics_are_text(api: AsgiClient) -> None:
     reply = await api.request("GET", "/api/sagas/metrics")
     assert reply.headers["content-type"].startswith("text/plain; version=0.0.4")

@@ -26,12 +26,14 @@ from sagakeep.actors.gateway import Gateway
 from sagakeep.actors.health import Health
 from sagakeep.actors.history import History
 from sagakeep.actors.journal import Journal
+from sagakeep.actors.memory import Memory
 from sagakeep.actors.numbers import Numbers, Parts
 from sagakeep.actors.read_model import ReadModel
 from sagakeep.actors.recovery import RecoverySummary, recover
 from sagakeep.actors.registry import Deliver, Registry
 from sagakeep.actors.row_file import RowFile
 from sagakeep.actors.saga import World
+from sagakeep.actors.service_queues import ServiceQueues
 from sagakeep.actors.service_spec import ServiceSpec
 from sagakeep.actors.snapshots import Snapshots
 from sagakeep.actors.tally import SagaTally
@@ -41,8 +43,9 @@ from sagakeep.runtime.blocking import RunBlocking, in_thread
 from sagakeep.runtime.clock import Clock
 from sagakeep.runtime.disk import Disk, LocalDisk
 from sagakeep.runtime.ids import Ids
-from sagakeep.runtime.journal_files import OpenedJournal
+from sagakeep.runtime.journal_files import OpenedJournal, RecoveryReport, open_journal
 from sagakeep.runtime.loop_lag import LoopLag
+from sagakeep.runtime.resident import available_bytes, resident_bytes
 from sagakeep.runtime.timers import Timers
 from sagakeep.thresholds import Thresholds
 
@@ -59,6 +62,7 @@ class Ports(NamedTuple):
     wall: Callable[[], float] = time.time
     draw: Callable[[], float] = random.random
     run_blocking: RunBlocking = in_thread
+    resident_bytes: Callable[[], int] = resident_bytes
     chance: Callable[[int], bytes] = os.urandom  # what ids and salts are made of
     stopwatch: Callable[[], float] = time.monotonic  # paces work that blocks, seconds
     row_file: Callable[[str], RowFile] = RowFile
@@ -100,8 +104,11 @@ class Engine:
             ports.commit_bytes,
         )
         self.history = History(opened.files, ports.run_blocking)
+        crowded: set[str] = set()
         self.gateways = {
-            name: Gateway(name, _spec(name, service), self.timers, ports.draw, self._post_late)
+            name: Gateway(
+                name, _spec(name, service), self.timers, ports.draw, self._post_late, crowded
+            )
             for name, service in services.items()
         }
         world = World(self.journal, self.gateways, self.timers, self.clock, ports.draw)
@@ -109,7 +116,7 @@ class Engine:
         self.snapshots = Snapshots(
             ports.disk, directory, self.committed, ports.run_blocking, ports.snapshot_every_bytes
         )
-        self.health = Health(self.journal, self.registry, self.read_model)
+        self.health = self._health(ports, crowded)
         self.tally = SagaTally()
         self.loop_lag = LoopLag(ports.heartbeat_s)
         self.alerts = self._alerts(thresholds)
@@ -127,6 +134,12 @@ class Engine:
             self.gateways,
             self.clock.now_utc_s,
         )
+
+    def _health(self, ports: Ports, crowded: set[str]) -> Health:
+        available = int(available_bytes() * limits.MEMORY_SHARE_MAX)
+        memory = Memory(ports.resident_bytes, min(limits.MEMORY_BYTES_MAX, available))
+        queues = ServiceQueues(self.gateways, crowded)
+        return Health(self.journal, self.registry, self.read_model, memory, queues)
 
     def _parts(self) -> Parts:
         return Parts(
@@ -238,3 +251,36 @@ def _spec(name: str, service: object) -> ServiceSpec:
         return service
     concurrency = getattr(service, "max_concurrency", limits.SERVICE_CONCURRENCY)
     return ServiceSpec(PythonCaller(service), concurrency)
+
+
+async def open_files(directory: str, ports: Ports) -> OpenedJournal:
+    """Open the journal of a directory, and tell in the log what was found. Raises as `open_journal` does."""
+    opened = await ports.run_blocking(_open_journal, directory, ports)
+    _log_report(opened.report)
+    return opened
+
+
+def _open_journal(directory: str, ports: Ports) -> OpenedJournal:
+    def random_16() -> bytes:
+        return ports.chance(16)
+
+    return open_journal(
+        ports.disk,
+        directory,
+        now_ns=int(ports.wall() * 1e9),
+        segment_bytes=ports.segment_bytes,
+        salt=random_16,
+        uuid=random_16,
+    )
+
+
+def _log_report(report: RecoveryReport) -> None:
+    """Tell what the start found at the end of the journal and beside it."""
+    for note in report.notes:
+        _log.warning("%s", note)
+    if report.cut_bytes:
+        _log.warning(
+            "%d bytes were cut from the journal's end and kept in %s",
+            report.cut_bytes,
+            report.quarantined,
+        )

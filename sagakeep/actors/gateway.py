@@ -33,7 +33,7 @@ from sagakeep.actors.job import Job, Undelivered
 from sagakeep.actors.ramp import Ramp
 from sagakeep.actors.service_spec import ServiceSpec
 from sagakeep.actors.tally import CallTally
-from sagakeep.actors.throttle import Throttle, ThrottleState
+from sagakeep.actors.throttle import Throttle
 from sagakeep.classification import CALLER_RAISED, NO_REPLY, QUEUE_FULL
 from sagakeep.effects import RunCall
 from sagakeep.messages import Message
@@ -55,19 +55,11 @@ class GatewayStatistics(NamedTuple):
     attempts: int
 
 
-class GatewayState(NamedTuple):
-    """A service as it is seen from here, for people."""
-
-    spec: ServiceSpec
-    statistics: GatewayStatistics
-    throttle: ThrottleState
-
-
 class Gateway:
     """Calls one service.
 
     `draw` gives chances in [0, 1) for the jitter of what follows; `undelivered` takes the news for a saga whose
-    actor has ended.
+    actor has ended; `crowded` collects the names of those that were crowded, for admission to look at.
     """
 
     def __init__(
@@ -77,6 +69,7 @@ class Gateway:
         timers: Timers,
         draw: Callable[[], float],
         undelivered: Undelivered,
+        crowded: set[str] | None = None,
     ) -> None:
         self.name = name
         self.caller = spec.caller
@@ -85,9 +78,10 @@ class Gateway:
         self.attempts = 0
         self.tally = CallTally()
         self.throttle = Throttle(spec.rules, timers.now_s())
-        self._spec = spec
+        self.spec = spec
+        self.queue_max = spec.queue_max or limits.SERVICE_QUEUE_CROWDED
+        self._crowded = set[str]() if crowded is None else crowded
         self._concurrency = spec.concurrency
-        self._queue_max = spec.queue_max or limits.SERVICE_QUEUE_MAX
         self._undelivered = undelivered
         self._queue = FairQueue(self._dropped)
         self._alarm = Alarm(timers, self._unblock)
@@ -108,18 +102,19 @@ class Gateway:
         in_flight = self._workers - len(self._idle)
         return GatewayStatistics(in_flight, self._queued(), self.attempts)
 
-    def state(self) -> GatewayState:
-        """All there is to say about the service."""
-        throttle = self.throttle.state(self.timers.now_s())
-        return GatewayState(self._spec, self.statistics(), throttle)
+    @property
+    def is_crowded(self) -> bool:
+        """Is its queue so long that it should not get any new sagas?"""
+        return self._queued() >= self.queue_max
 
     def submit(
         self, call: Call, effect: RunCall, mailbox: Mailbox[Message], repeated: bool = False
     ) -> Job:
         """Take on an attempt; its outcome goes to the mailbox as AttemptEnded, `repeated` as given."""
         job = Job(call, effect, mailbox, self._undelivered, repeated)
-        if self._queue.length + self._held_back.length >= self._queue_max:
-            error = f"{self._queue_max} attempts wait for service {self.name!r} already"
+        queued = self._queue.length + self._held_back.length
+        if queued >= self.queue_max and self._is_too_much(job, queued):
+            error = f"{limits.SERVICE_QUEUE_MAX} attempts wait for service {self.name!r} already"
             job.report(AttemptResult(Outcome.NOT_DONE, error=error, rule=QUEUE_FULL), self.draw())
         elif self._is_holding_back:
             self._held_back.push(job)
@@ -160,6 +155,12 @@ class Gateway:
     def _queued(self) -> int:
         return self._queue.length + self._held_back.length
 
+    def _is_too_much(self, job: Job, queued: int) -> bool:
+        """Is there no room for this one? Undos always find some: they are what makes room, and their number is
+        that of the live sagas' steps."""
+        self._crowded.add(self.name)
+        return queued >= limits.SERVICE_QUEUE_MAX and job.call.phase != "compensation"
+
     def _enqueue(self, job: Job) -> None:
         self._queue.push(job)
         if not (self._is_one_coming or self._is_blocked):
@@ -167,7 +168,7 @@ class Gateway:
 
     async def _release_gradually(self) -> None:
         per_s_max = limits.RECOVERED_CALLS_PER_S
-        per_s = min(self._spec.ramp_calls_per_s or per_s_max, per_s_max)
+        per_s = min(self.spec.ramp_calls_per_s or per_s_max, per_s_max)
         ramp = Ramp(per_s, per_s_max, limits.RAMP_DOUBLES_EVERY_S, self.timers.now_s())
         while self._held_back.length:
             now_s = self.timers.now_s()
@@ -222,7 +223,7 @@ class Gateway:
         match before, self.throttle.breaker:
             case BreakerState.CLOSED, _:
                 text = "service %s counts as down: %d attempts in a row failed, the last with: %s"
-                _log.warning(text, self.name, self._spec.breaker_failures, result.error)
+                _log.warning(text, self.name, self.spec.breaker_failures, result.error)
             case _, BreakerState.CLOSED:
                 text = "service %s is back, %d attempts wait for it"
                 _log.warning(text, self.name, self._queued())

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sagakeep.actors.breaker import BreakerState
-from sagakeep.actors.gateway import Gateway, GatewayState
+from sagakeep.actors.gateway import Gateway
 from sagakeep.actors.registry import Registry
+from sagakeep.actors.service_state import ServiceState, state_of
 from sagakeep.runtime.clock import Clock
 from sagakeep.view import time_view
 from sagakeep.waits import LiveFacts, Queue
@@ -18,27 +19,28 @@ def live_facts(
     """Look how far the outstanding attempts of a saga have come, and how their services' gateways are."""
     begun = registry.begun(saga_id)
     services = {one.service for one in begun}
-    queues = {name: _queue(gateways[name].state(), clock) for name in services if name in gateways}
+    queues = {
+        name: _queue(state_of(gateways[name], clock)) for name in services if name in gateways
+    }
     return LiveFacts(begun, queues)
 
 
-def _queue(state: GatewayState, clock: Clock) -> Queue:
-    now, spec = state.statistics, state.spec
-    return Queue(now.in_flight, now.queued, spec.concurrency, _note(state, clock))
+def _queue(now: ServiceState) -> Queue:
+    return Queue(now.in_flight, now.queued, now.concurrency, _note(now))
 
 
-def _note(state: GatewayState, clock: Clock) -> str:
+def _note(now: ServiceState) -> str:
     """Say why calls are held back, though there may be room for them."""
-    throttle, now_s = state.throttle, clock.monotonic_of(clock.now_utc_s())
-    if throttle.breaker is not BreakerState.CLOSED:
-        since = time_view(clock.utc_of(throttle.breaker_since_s))
+    if now.breaker is not BreakerState.CLOSED:
+        since = time_view(now.breaker_since_utc_s)
         probing = "a probe is under way"
-        if throttle.breaker is BreakerState.OPEN:
-            probing = f"the next probe is at {time_view(clock.utc_of(throttle.next_at_s))}"
-        return f"its breaker is {throttle.breaker} since {since}, {probing}"
-    if throttle.held_off_until_s > now_s:
-        until = time_view(clock.utc_of(throttle.held_off_until_s))
-        return f"it asked to be left alone until {until}"
-    if throttle.next_at_s > now_s and throttle.rate_per_s is not None:
-        return f"{throttle.rate_per_s:g} calls a second may begin just now"
+        if now.breaker is BreakerState.OPEN:
+            probing = "the next attempt is a probe"
+            if now.next_at_utc_s is not None:
+                probing = f"the next probe is at {time_view(now.next_at_utc_s)}"
+        return f"its breaker is {now.breaker} since {since}, {probing}"
+    if now.held_off_until_utc_s is not None:
+        return f"it asked to be left alone until {time_view(now.held_off_until_utc_s)}"
+    if now.next_at_utc_s is not None and now.rate_per_s is not None:
+        return f"{now.rate_per_s:g} calls a second may begin just now"
     return ""

@@ -14,10 +14,11 @@ from sagakeep.service_bounds import BOUNDS
 class ServiceSpec(NamedTuple):
     """A way to call a service, and the rules for it.
 
-    `concurrency` attempts in flight, `queue_max` that wait (0: limits.SERVICE_QUEUE_MAX), `rate_limit_per_s` that
-    begin in a second (0: any number), of these `rate_burst` at once (0: those of a tenth of a second). After
-    `breaker_failures` failures in a row (0: never) nobody calls it but one probe every `breaker_open_s` seconds;
-    when it is back, what waits goes out at `ramp_calls_per_s`, doubled again and again (0: at once).
+    `concurrency` attempts in flight; `queue_max` that wait, from which on new sagas are refused
+    (0: limits.SERVICE_QUEUE_CROWDED); `rate_limit_per_s` that begin in a second (0: any number), of these
+    `rate_burst` at once (0: those of a tenth of a second). After `breaker_failures` failures in a row (0: never)
+    nobody calls it but one probe every `breaker_open_s` seconds; when it is back, what waits goes out at
+    `ramp_calls_per_s`, doubled again and again (0: at once).
     """
 
     caller: Caller

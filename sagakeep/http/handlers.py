@@ -24,7 +24,15 @@ from sagakeep.findings.review import findings_in
 from sagakeep.http.auth import Principal
 from sagakeep.http.problems import document_of
 from sagakeep.http.queries import events_query_of, moment_of, reason_of, saga_query_of
-from sagakeep.http.replies import JSON, TEXT, PageReply, created_reply, json_reply, saga_reply
+from sagakeep.http.replies import (
+    JSON,
+    TEXT,
+    PageReply,
+    created_reply,
+    json_reply,
+    saga_reply,
+    service_view,
+)
 from sagakeep.http.requests import (
     CompensateRequest,
     RetryRequest,
@@ -211,6 +219,11 @@ async def get_health(orchestrator: Orchestrator, request: Request) -> Response:
 
 async def get_alerts(orchestrator: Orchestrator, request: Request) -> Response:
     return json_reply({"alerts": [alert_view(alert) for alert in orchestrator.alerts()]})
+
+
+async def get_services(orchestrator: Orchestrator, request: Request) -> Response:
+    states = orchestrator.service_states()
+    return json_reply({"services": [service_view(name, states[name]) for name in sorted(states)]})
 
 
 async def get_metrics(orchestrator: Orchestrator, request: Request) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, NotRequired, TypedDict
+from typing import Final, Literal, NotRequired, TypedDict
 
 import anyio.lowlevel
 import msgspec
@@ -12,9 +12,10 @@ from starlette.types import Receive, Scope, Send
 
 from sagakeep.alert import Severity
 from sagakeep.findings.finding import Finding
-from sagakeep.published import AlertView, Cursor, EventView, SagaView
+from sagakeep.orchestrator import ServiceState
+from sagakeep.published import AlertView, Cursor, EventView, SagaView, Time
 from sagakeep.state import SagaState
-from sagakeep.view import etag_of, saga_view
+from sagakeep.view import etag_of, saga_view, time_view
 
 JSON: Final = "application/json"
 TEXT: Final = "text/plain"
@@ -95,6 +96,65 @@ class AlertsView(TypedDict):
     """What a person should know now, the worst first."""
 
     alerts: list[AlertView]
+
+
+class BreakerView(TypedDict):
+    """Whether a service is called: `closed` always, `open` not at all, `half_open` by one probe that is under
+    way. `failures` are those in a row."""
+
+    state: Literal["closed", "open", "half_open"]
+    since: Time
+    failures: int
+
+
+class ServiceView(TypedDict):
+    """What a service is asked, and what waits for it. `rateLimit` is what its configuration allows in a second,
+    `rate` what may begin in a second just now, null for any number; `heldOffUntil` is what it asked for by
+    Retry-After; `nextAt` when the next attempt that waits may begin, null when it only waits for others to
+    end."""
+
+    name: str
+    breaker: BreakerView
+    inFlight: int
+    maxConcurrency: int
+    queued: int
+    maxQueue: int
+    attempts: int
+    rateLimit: float | None
+    rate: float | None
+    heldOffUntil: Time | None
+    nextAt: Time | None
+
+
+class ServicesView(TypedDict):
+    """The services, by name."""
+
+    services: list[ServiceView]
+
+
+def service_view(name: str, state: ServiceState) -> ServiceView:
+    """Show a service."""
+    return {
+        "name": name,
+        "breaker": {
+            "state": state.breaker.value,
+            "since": time_view(state.breaker_since_utc_s),
+            "failures": state.failures,
+        },
+        "inFlight": state.in_flight,
+        "maxConcurrency": state.concurrency,
+        "queued": state.queued,
+        "maxQueue": state.queue_max,
+        "attempts": state.attempts,
+        "rateLimit": state.rate_limit_per_s,
+        "rate": state.rate_per_s,
+        "heldOffUntil": _time_or_none(state.held_off_until_utc_s),
+        "nextAt": _time_or_none(state.next_at_utc_s if state.queued else None),
+    }
+
+
+def _time_or_none(at_utc_s: float | None) -> str | None:
+    return None if at_utc_s is None else time_view(at_utc_s)
 
 
 def json_reply(

@@ -21,6 +21,7 @@ from sagakeep.http.replies import (
     EventPageView,
     HealthView,
     SagaPageView,
+    ServicesView,
 )
 from sagakeep.http.requests import CompensateRequest, RetryRequest
 from sagakeep.http.schema import Answer, Body, Operation, Parameter
@@ -283,6 +284,13 @@ ROUTES: Final = (
         {202: [_MOVED]},
         errors=(404, 409, 415, 422),
         body=Body(RetryRequest, is_required=False),
+    ),
+    Operation(
+        "GET",
+        "/api/services",
+        handlers.get_services,
+        "Show what each service is asked, what waits for it, and why.",
+        {200: [Answer("The services, by name.", ServicesView)]},
     ),
     Operation(
         "GET",

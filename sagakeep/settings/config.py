@@ -121,9 +121,11 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     reply_bytes_max: int = limits.REPLY_BYTES_MAX
     payload_bytes_max: int = limits.PAYLOAD_BYTES_MAX
     service_queue_max: int = limits.SERVICE_QUEUE_MAX
+    service_queue_crowded: int = limits.SERVICE_QUEUE_CROWDED
     retry_after_s_max: float = limits.RETRY_AFTER_S_MAX
     hold_off_s_max: float = limits.HOLD_OFF_S_MAX
     live_sagas_max: int = limits.LIVE_SAGAS_MAX
+    memory_bytes_max: int = limits.MEMORY_BYTES_MAX
     mailbox_max: int = limits.MAILBOX_MAX
     restarts_max: int = limits.RESTARTS_MAX
     restart_period_s: float = limits.RESTART_PERIOD_S

@@ -253,6 +253,7 @@ class World:
             wall=lambda: BEGINNING_UTC_S + self.now_s() + self.shape.wall_skew_s,
             draw=random.random,
             run_blocking=Blocking(self.process, random, self.shape.disk_latency_s),
+            resident_bytes=lambda: 0,
             chance=random.randbytes,
             stopwatch=stopwatch,
             row_file=self.rows.file,
