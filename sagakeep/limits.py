@@ -73,6 +73,9 @@ COMMIT_BYTES_TARGET: Final = 1 << 20  # a group commit stops collecting here
 PENDING_BYTES_MAX: Final = 64 << 20  # waits for its group commit; appenders beyond it wait
 SEGMENT_BYTES: Final = 16 << 20
 SNAPSHOT_EVERY_BYTES: Final = 64 << 20  # of journal between two snapshots
+ARCHIVE_BEHIND_BYTES: Final = (
+    16 << 20
+)  # below the oldest snapshot what is younger is not compressed: it is asked for most
 DISK_RESERVE_BYTES: Final = 64 << 20  # new sagas are refused when less is free
 
 # Metrics: what is told apart by a label; the rest is counted as "other".

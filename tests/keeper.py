@@ -102,6 +102,8 @@ async def keeping(
     look_every_s: float = 0.0,
     thresholds: Thresholds | None = None,
     resident_bytes: Callable[[], int] = lambda: 0,
+    segment_bytes: int = limits.SEGMENT_BYTES,
+    archive_behind_bytes: int = limits.ARCHIVE_BEHIND_BYTES,
 ) -> AsyncIterator[Orchestrator]:
     """Run an orchestrator; its disk is in memory, but for the rows."""
     ports = Ports(
@@ -113,6 +115,8 @@ async def keeping(
         resident_bytes=resident_bytes,
         heartbeat_s=0.0,
         look_every_s=look_every_s,
+        segment_bytes=segment_bytes,
+        archive_behind_bytes=archive_behind_bytes,
     )
     services = {"shop": Ledger()} if services is None else services
     async with open_orchestrator(str(directory), services, ports, thresholds) as orchestrator:

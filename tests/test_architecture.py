@@ -245,7 +245,7 @@ def test_what_is_imported_is_declared():
     names = {
         re.split(r"[^A-Za-z0-9_-]", one)[0].replace("-", "_") for one in declared["dependencies"]
     }
-    parts = {"h11": "hypercorn", "outcome": "trio"}
+    parts = {"h11": "hypercorn", "outcome": "trio", "compression": "backports"}  # of Python 3.14
     foreign = {name for module in MODULES for name in foreigners(module)} - sys.stdlib_module_names
     assert {parts.get(name, name) for name in foreign} == names
 

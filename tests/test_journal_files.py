@@ -40,7 +40,7 @@ def test_a_fresh_directory_becomes_an_empty_journal(tmp_path: Path) -> None:
     assert list(opened.files.scan()) == []
     assert opened.files.free_bytes() > 0
     names = sorted(path.name for path in (tmp_path / "data").iterdir())
-    assert names == ["FORMAT", "HEAD", "LOCK", "quarantine", "snap", "wal"]
+    assert names == ["FORMAT", "HEAD", "LOCK", "archive", "quarantine", "snap", "wal"]
     opened.files.close()
 
 
@@ -68,7 +68,7 @@ def test_records_are_read_back_by_their_positions_and_by_a_scan(tmp_path: Path) 
     assert list(files.scan()) == [ScannedFrame(128, b"onetwo", 2), ScannedFrame(184, b"three", 1)]
     assert list(files.scan(after=129)) == [ScannedFrame(184, b"three", 1)]
     assert list(files.scan(after=second + 1)) == []
-    assert files.statistics() == (2, 3, 112, 2, 1)
+    assert files.statistics() == (2, 3, 112, 2, 1, 0)
     files.close()
 
 

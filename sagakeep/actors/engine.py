@@ -21,6 +21,7 @@ import trio
 
 from sagakeep import limits
 from sagakeep.actors.alerts import Alerts
+from sagakeep.actors.archiver import Archiver
 from sagakeep.actors.committed import Committed, Note
 from sagakeep.actors.gateway import Gateway
 from sagakeep.actors.health import Health
@@ -71,6 +72,7 @@ class Ports(NamedTuple):
     commit_bytes: int = limits.COMMIT_BYTES_TARGET
     heartbeat_s: float = 0.1  # between two looks at the loop's lag; 0 for never
     look_every_s: float = 1.0  # for what alerts are about; 0 for never
+    archive_behind_bytes: int = limits.ARCHIVE_BEHIND_BYTES
 
 
 class Engine:
@@ -117,6 +119,10 @@ class Engine:
             ports.disk, directory, self.committed, ports.run_blocking, ports.snapshot_every_bytes
         )
         self.health = self._health(ports, crowded)
+        self.archiver = Archiver(
+            *(opened.files, ports.disk, directory, ports.run_blocking, ports.archive_behind_bytes)
+        )
+        self.snapshots.on_saved = self.archiver.wake
         self.tally = SagaTally()
         self.loop_lag = LoopLag(ports.heartbeat_s)
         self.alerts = self._alerts(thresholds)
@@ -191,6 +197,7 @@ class Engine:
             task_status.started()
             await self._recover()
             inner.start_soon(self.alerts.run, self._ports.look_every_s)
+            inner.start_soon(self.archiver.run)
             await self.stopping.wait()
             inner.cancel_scope.cancel()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import NamedTuple
 
 import trio
@@ -48,6 +49,7 @@ class Snapshots:
         self._cut: _Cut | None = None
         self._grown = trio.Event()
         self._thread = trio.CapacityLimiter(1)
+        self.on_saved: Callable[[], None] = lambda: None
         committed.on_synced = self._look
 
     async def run(self) -> None:
@@ -80,6 +82,8 @@ class Snapshots:
             )
         except (OSError, JournalError) as error:
             _log.warning("no snapshot at %d: %s", cut.through, error)
+        else:
+            self.on_saved()
 
     def _look(self) -> None:
         """Between two frames: is it time?"""

@@ -23,7 +23,7 @@ from sagakeep.codec import (
 )
 from sagakeep.errors import JournalCorrupt
 from sagakeep.events import Record
-from sagakeep.runtime import segment
+from sagakeep.offline.salvage import segment_paths
 from sagakeep.runtime.disk import Disk
 from sagakeep.runtime.journal_check import read_layout
 from sagakeep.runtime.journal_directory import Paths
@@ -177,9 +177,9 @@ class Audit:
         return JournalCorrupt(*self._place_of(position), reason, record)
 
     def _place_of(self, position: int) -> tuple[str, int]:
-        names = (segment.parse_name(name) for name in self._disk.list(self._paths.wal))
-        number, base = max(found for found in names if found and found[1] <= position)
-        return f"{self._paths.wal}/{number:016x}-{base:016x}.seg", position - base
+        found = segment_paths(self._disk, self._paths)
+        _, base, path = max(one for one in found if one[1] <= position)
+        return path, position - base
 
     # Snapshots
 

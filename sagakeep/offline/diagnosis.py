@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 from sagakeep.codec import glance
 from sagakeep.errors import JournalCorrupt, JournalError
-from sagakeep.offline.salvage import Gap, cluttered_end, read_beyond, read_chain
+from sagakeep.offline.salvage import Gap, cluttered_end, plain_name, read_beyond, read_chain
 from sagakeep.offline.wrong_bit import find_wrong_bit
 from sagakeep.runtime import frame, segment
 from sagakeep.runtime.disk import Disk
-from sagakeep.runtime.journal_directory import Paths, read_file
+from sagakeep.runtime.journal_directory import Paths
+from sagakeep.runtime.segment_source import read_segment_file
 
 
 class Diagnosis(NamedTuple):
@@ -69,9 +70,10 @@ def diagnose(disk: Disk, paths: Paths, error: JournalCorrupt) -> Diagnosis:
 
 def _of_record(disk: Disk, found: Diagnosis, directory: str, record: int) -> Diagnosis:
     """A good frame has a record that cannot be: take its saga out, or end the journal before it."""
-    data = read_file(disk, found.file)
-    place = segment.decode(data, found.file).place
+    _, data, amended = read_segment_file(disk, found.file)
+    place = segment.decode(data, plain_name(found.file)).place
     header = frame.decode_header(data, found.offset, place.seed)
+    header = header and frame.amend(header, amended.get(found.offset))
     body = frame.decode_body(data, found.offset, header) if header else None
     assert header is not None, "the check has read this frame"
     assert body is not None, "and its records"
@@ -87,5 +89,5 @@ def _of_record(disk: Disk, found: Diagnosis, directory: str, record: int) -> Dia
 
 
 def _base(path: str) -> int:
-    parsed = segment.parse_name(path.rpartition("/")[2])
+    parsed = segment.parse_name(plain_name(path).rpartition("/")[2])
     return parsed[1] if parsed else 0

@@ -14,10 +14,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
-from sagakeep.codec import glance, void_of
+from sagakeep.codec import glance
 from sagakeep.errors import JournalCorrupt, JournalError, SagaNotFound
 from sagakeep.offline.loss import Losses
 from sagakeep.offline.repair_plan import Plan, amendment_of, inner_path, overlay_of, tried
+from sagakeep.offline.rewriting import plain_path, unarchived, without
 from sagakeep.offline.salvage import (
     Chain,
     ChainedSegment,
@@ -25,8 +26,8 @@ from sagakeep.offline.salvage import (
     cluttered_end,
     read_beyond,
     read_chain,
+    segment_paths,
 )
-from sagakeep.runtime import frame, segment
 from sagakeep.runtime.amendment import Replacement
 from sagakeep.runtime.disk import Disk
 from sagakeep.runtime.journal_check import verify_journal
@@ -57,8 +58,8 @@ def plan_truncation(disk: Disk, paths: Paths, position: int) -> Plan:
         elif snapshot.position > position:
             losses.add_snapshot(snapshot)
             beyond.append(_snapshot_path(paths, snapshot))
-    names = [f"{paths.wal}/{name}" for name in disk.list(paths.wal) if segment.parse_name(name)]
-    dropped = [path for path in names if path not in {one.path for one in kept}]
+    staying = {one.path for one in kept[:-1]} | {plain_path(paths, one) for one in kept[-1:]}
+    dropped = [path for _, _, path in segment_paths(disk, paths) if path not in staying]
     amendment = amendment_of(disk, paths, replaced, [*dropped, *beyond])
     return tried(disk, paths, f"the journal ends at position {position}", amendment, losses)
 
@@ -75,7 +76,7 @@ def plan_quarantine(disk: Disk, paths: Paths, saga_ids: frozenset[str]) -> Plan:
     replaced: list[Replacement] = []
     previous_crc = 0
     for one in read_chain(disk, paths).segments:
-        make = functools.partial(_without, disk, one, previous_crc, saga_ids)
+        make = functools.partial(without, disk, one, previous_crc, saga_ids)
         data, previous_crc = make()
         if data != read_file(disk, one.path):
             replaced.append(
@@ -107,15 +108,18 @@ def _kept_until(chain: Chain, position: int) -> tuple[ChainedSegment, ...]:
 def _cut(
     disk: Disk, paths: Paths, kept: Sequence[ChainedSegment], position: int
 ) -> list[Replacement]:
-    """Shorten the last segment, unless nothing stands behind the position."""
+    """Shorten the last segment, unless nothing stands behind the position; an archived one is a segment again."""
     if not kept:
         return []
     last = kept[-1]
     length = position - last.segment.base
+    if last.is_archived:
+        make = functools.partial(unarchived, disk, last, length)
+        return [Replacement(inner_path(paths, plain_path(paths, last)), make)]
     if not any(read_file(disk, last.path)[length:]):
         return []
-    make = functools.partial(read_file, disk, last.path, length)
-    return [Replacement(inner_path(paths, last.path), make)]
+    cut = functools.partial(read_file, disk, last.path, length)
+    return [Replacement(inner_path(paths, last.path), cut)]
 
 
 def _cleared(
@@ -149,32 +153,6 @@ def _notes(
         if not disk.exists(f"{paths.root}/{name}")
         or read_file(disk, f"{paths.root}/{name}") != data
     ]
-
-
-def _without(
-    disk: Disk, one: ChainedSegment, previous_crc: int, saga_ids: frozenset[str]
-) -> tuple[bytes, int]:
-    """Return a segment without the records of some sagas, behind another frame, and its own last crc."""
-    data = read_file(disk, one.path)
-    this = one.segment._replace(previous_crc=previous_crc)
-    pieces = [this.encode()]
-    for found in frame.walk(data, segment.HEADER_BYTES, one.segment.place):
-        body, taken = _voided(found.body, saga_ids)
-        place = this.place._replace(previous_crc=previous_crc)
-        count = found.header.records - taken
-        piece, previous_crc = frame.encode_like(found.header, body, count, found.offset, place)
-        pieces.append(piece)
-    return b"".join((*pieces, data[one.ends[-1] :])), previous_crc
-
-
-def _voided(body: bytes, saga_ids: frozenset[str]) -> tuple[bytes, int]:
-    """Return a body whose records of some sagas are void, and how many those are."""
-    changed, taken = bytearray(body), 0
-    for seen in glance(body):
-        if seen.saga_id in saga_ids:
-            changed[seen.offset : seen.end] = void_of(seen.end - seen.offset)
-            taken += 1
-    return bytes(changed), taken
 
 
 def _bytes_of(make: functools.partial[tuple[bytes, int]]) -> bytes:

@@ -37,7 +37,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 HEADER: Final = struct.Struct("<IIQIIIIII")
@@ -74,6 +75,16 @@ class FrameHeader(NamedTuple):
     @property
     def frame_bytes(self) -> int:
         return frame_bytes(self.body_bytes)
+
+
+class Amended(NamedTuple):
+    """What a header says no more: its frame's body was changed since, in an archive."""
+
+    records: int
+    body_crc: int
+
+
+NOT_AMENDED: Final[Mapping[int, Amended]] = MappingProxyType({})
 
 
 class Place(NamedTuple):
@@ -175,6 +186,13 @@ def fits(header: FrameHeader, offset: int, place: Place) -> bool:
     )
 
 
+def amend(header: FrameHeader, amended: Amended | None) -> FrameHeader:
+    """Return the header as it would be if it knew; its own crc stays, for the next frame names that."""
+    if amended is None:
+        return header
+    return header._replace(records=amended.records, body_crc=amended.body_crc)
+
+
 def decode_body(data: bytes, offset: int, header: FrameHeader) -> bytes | None:
     """Return the records of the frame at `offset`, or None if they are not what was written."""
     first, end = offset + HEADER_BYTES, offset + header.frame_bytes
@@ -184,9 +202,27 @@ def decode_body(data: bytes, offset: int, header: FrameHeader) -> bytes | None:
     return unstuff(stored) if header.flags & STUFFED else stored
 
 
-def walk(data: bytes, offset: int, place: Place) -> Iterator[Frame]:
-    """Yield good frames from `offset` on; stop before the first place that has none."""
+def put_body(data: bytearray, offset: int, header: FrameHeader, body: bytes) -> int:
+    """Put another body, as long as the one that is there, into the frame at `offset`; return the crc of it.
+
+    The header is left as it is.
+    """
+    stored = stuff(body) if header.flags & STUFFED else body
+    first = offset + HEADER_BYTES
+    assert len(stored) == header.body_bytes, "nothing in a segment moves"
+    data[first : first + len(stored)] = stored
+    return zlib.crc32(data[first : offset + header.frame_bytes])
+
+
+def walk(
+    data: bytes, offset: int, place: Place, amended: Mapping[int, Amended] = NOT_AMENDED
+) -> Iterator[Frame]:
+    """Yield good frames from `offset` on; stop before the first place that has none.
+
+    `amended` says what is no more as the headers at these offsets say.
+    """
     while (header := decode_header(data, offset, place.seed)) and fits(header, offset, place):
+        header = amend(header, amended.get(offset))
         body = decode_body(data, offset, header)
         if body is None:
             return

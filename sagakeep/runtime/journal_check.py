@@ -7,10 +7,12 @@ frames of one segment and how it ends. Both opening and `verify_journal` are mad
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import NamedTuple
 
 from sagakeep.errors import JournalCorrupt, JournalError
-from sagakeep.runtime import frame, segment
+from sagakeep.runtime import archive, frame, segment
+from sagakeep.runtime.archive import Archive, read_archive
 from sagakeep.runtime.disk import Disk
 from sagakeep.runtime.frame import Frame
 from sagakeep.runtime.journal_directory import (
@@ -24,6 +26,7 @@ from sagakeep.runtime.journal_directory import (
 from sagakeep.runtime.journal_reader import ScannedFrame
 from sagakeep.runtime.journal_tail import CORRUPT, TORN, Judgement, judge_tail
 from sagakeep.runtime.segment import Segment
+from sagakeep.runtime.segment_source import read_source
 
 
 class Layout(NamedTuple):
@@ -33,8 +36,11 @@ class Layout(NamedTuple):
     head: Head
     segments: tuple[Segment, ...]  # 1 to HEAD's, in order
     prepared: tuple[tuple[str, int], ...]  # path and base of segments that HEAD does not know
-    staged: tuple[str, ...]  # paths of files that were to be renamed
+    staged: tuple[
+        str, ...
+    ]  # paths of files that were to be renamed, or to replace what is still there
     notes: tuple[str, ...]
+    archives: dict[int, Archive]  # by segment number; of those that are not in `wal` any more
 
 
 class CheckedSegment(NamedTuple):
@@ -119,8 +125,9 @@ def read_layout(disk: Disk, paths: Paths) -> Layout | None:
         )
     format_note, head = read_format(disk, paths), read_head(disk, paths)
     numbered, staged, notes = _sort_names(disk, paths)
+    archived = _sort_archives(disk, paths, {number for number, _, _ in numbered}, staged)
     if format_note is None:
-        if numbered or (head is not None and head.segment):
+        if numbered or archived or (head is not None and head.segment):
             raise JournalCorrupt(paths.format, 0, "is missing, yet there are segments")
         return None
     if head is None:
@@ -131,17 +138,22 @@ def read_layout(disk: Disk, paths: Paths) -> Layout | None:
     prepared = tuple((path, base) for number, base, path in numbered if number > head.segment)
     for path, _ in prepared:
         _refuse_frames(disk, path, head)
-    segments = tuple(_read_segment(disk, path, format_note.uuid) for path in used)
+    found = [_read_segment(disk, path, format_note.uuid) for path in used]
+    archives = [_read_archive(disk, path, format_note.uuid) for path in archived]
+    found += [one.segment for one in archives]
+    segments = tuple(sorted(found, key=attrgetter("number")))
     _match_numbers(paths, segments, head)
-    return Layout(format_note, head, segments, prepared, tuple(staged), tuple(notes))
+    if segments and not used:
+        raise JournalCorrupt(paths.wal, 0, f"segment {head.segment}, the last one, is missing")
+    by_number = {one.segment.number: one for one in archives}
+    return Layout(*(format_note, head, segments, prepared, tuple(staged), tuple(notes), by_number))
 
 
 def check_segment(disk: Disk, paths: Paths, layout: Layout, index: int) -> CheckedSegment:
     """Check every frame of a segment and how it ends; `JournalCorrupt` says what is wrong."""
     this = layout.segments[index]
-    path = f"{paths.wal}/{this.name}"
-    data = read_file(disk, path)
-    frames = list(frame.walk(data, segment.HEADER_BYTES, this.place))
+    path, data, amended = read_source(disk, paths, this)
+    frames = list(frame.walk(data, segment.HEADER_BYTES, this.place, amended))
     end = frames[-1].end if frames else segment.HEADER_BYTES
     previous_crc = frames[-1].header.header_crc if frames else this.previous_crc
     last = index + 1 == len(layout.segments)
@@ -154,19 +166,31 @@ def check_segment(disk: Disk, paths: Paths, layout: Layout, index: int) -> Check
     if last:
         _match_prepared(checked, layout)
     else:
-        _match_next(checked, layout.segments[index + 1])
+        _match_next(path, checked.end_position, previous_crc, this, layout.segments[index + 1])
     return checked
+
+
+def check_archive(layout: Layout, index: int) -> Archive | None:
+    """Return the archive of a segment once its index fits to the next segment, or None if it has none.
+
+    What is archived was checked then; `verify` checks it again, a start does not.
+    """
+    found = layout.archives.get(layout.segments[index].number)
+    if found is not None:
+        following = layout.segments[index + 1]
+        _match_next(found.path, found.end_position, found.last_crc, found.segment, following)
+    return found
 
 
 def _read_moving_layout(disk: Disk, paths: Paths) -> Layout | None:
     """Return the layout of a journal that a server may be rolling at this moment."""
-    head = read_head(disk, paths)
+    seen = read_head(disk, paths), disk.list(paths.archive)
     while True:
         try:
             return read_layout(disk, paths)
         except JournalCorrupt:
-            before, head = head, read_head(disk, paths)
-            if head == before:
+            before, seen = seen, (read_head(disk, paths), disk.list(paths.archive))
+            if seen == before:
                 raise
 
 
@@ -198,6 +222,19 @@ def _sort_names(
     return numbered, staged, notes
 
 
+def _sort_archives(disk: Disk, paths: Paths, present: set[int], staged: list[str]) -> list[str]:
+    """Return the archives of segments that are not `present`; add what is to be removed to `staged`."""
+    found = []
+    for name in disk.list(paths.archive):
+        path = f"{paths.archive}/{name}"
+        parsed = segment.parse_name(name.removesuffix(archive.SUFFIX))
+        if name.endswith(f"{archive.SUFFIX}.tmp") or (parsed and parsed[0] in present):
+            staged.append(path)
+        elif parsed and name.endswith(archive.SUFFIX):
+            found.append(path)
+    return found
+
+
 def _refuse_frames(disk: Disk, path: str, head: Head) -> None:
     """Raise if a segment beyond HEAD was used: then HEAD is older than the segments."""
     if any(read_file(disk, path)[segment.HEADER_BYTES :]):
@@ -208,6 +245,13 @@ def _refuse_frames(disk: Disk, path: str, head: Head) -> None:
 def _read_segment(disk: Disk, path: str, uuid: bytes) -> Segment:
     found = segment.decode(read_file(disk, path, segment.HEADER_BYTES), path)
     if found.uuid != uuid:
+        raise JournalCorrupt(path, 0, "is of another journal than FORMAT")
+    return found
+
+
+def _read_archive(disk: Disk, path: str, uuid: bytes) -> Archive:
+    found = read_archive(disk, path)
+    if found.segment.uuid != uuid:
         raise JournalCorrupt(path, 0, "is of another journal than FORMAT")
     return found
 
@@ -226,15 +270,14 @@ def _match_numbers(paths: Paths, segments: tuple[Segment, ...], head: Head) -> N
         raise JournalCorrupt(paths.head, 0, f"names base {head.base}, but {there}")
 
 
-def _match_next(checked: CheckedSegment, following: Segment) -> None:
+def _match_next(path: str, end: int, last_crc: int, this: Segment, following: Segment) -> None:
     """Raise unless the next segment begins where this one ends."""
-    end = checked.end_position
     if following.base != end:
         reason = f"ends at position {end}, but the next segment begins at {following.base}"
-        raise JournalCorrupt(checked.path, checked.end, reason)
-    if following.previous_crc != checked.previous_crc or following.epoch < checked.segment.epoch:
+        raise JournalCorrupt(path, end - this.base, reason)
+    if following.previous_crc != last_crc or following.epoch < this.epoch:
         reason = "the next segment followed another one than this"
-        raise JournalCorrupt(checked.path, checked.end, reason)
+        raise JournalCorrupt(path, end - this.base, reason)
 
 
 def _match_prepared(checked: CheckedSegment, layout: Layout) -> None:

@@ -5,6 +5,7 @@
     HEAD            the highest segment in use; replaced each time a segment is begun
     REPAIR          a repair that was decided on and is not finished: see `amendment`
     wal/*.seg       the segments
+    archive/*.zst   segments that are not written to any more, compressed: see `archive`
     snap/*.snap     snapshots
     quarantine/*    bytes that were cut from a torn tail; for people, never read
 
@@ -53,6 +54,10 @@ class Paths(NamedTuple):
     @property
     def wal(self) -> str:
         return f"{self.root}/wal"
+
+    @property
+    def archive(self) -> str:
+        return f"{self.root}/archive"
 
     @property
     def snap(self) -> str:

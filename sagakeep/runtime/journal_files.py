@@ -26,12 +26,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from sagakeep import limits
 from sagakeep.errors import DiskFull, JournalBroken, JournalError
 from sagakeep.runtime import frame, segment
 from sagakeep.runtime.amendment import finish_amendment
+from sagakeep.runtime.archiving import archive_segment
 from sagakeep.runtime.disk import FULL_ERRNOS, Disk, DiskFile, DiskLock
 from sagakeep.runtime.journal_check import JournalVerification, verify_journal
 from sagakeep.runtime.journal_directory import Paths
@@ -53,13 +55,14 @@ __all__ = [
 
 
 class JournalStatistics(NamedTuple):
-    """What was written since the journal was opened; `segments` is the number in the directory."""
+    """What was written since the journal was opened; `segments` and `archived` are in the directory."""
 
     frames: int
     records: int
     bytes: int
     fdatasyncs: int
     segments: int
+    archived: int
 
 
 class OpenedJournal(NamedTuple):
@@ -81,6 +84,7 @@ class JournalFiles:
         first: Segment,
         segment_bytes: int,
         salt: Callable[[], bytes],
+        archived: frozenset[int] = frozenset(),
     ) -> None:
         """Begin the segment `first`; the caller has put everything before it in order."""
         self._disk = disk
@@ -89,6 +93,7 @@ class JournalFiles:
         self._reader = reader
         self._segment_bytes = segment_bytes
         self._salt = salt
+        self._archived = archived  # numbers of segments
         self.uuid = first.uuid.hex()  # of the directory, for life
         self.end_found = first.base  # where the journal ended when it was opened
         self._trouble = ""  # why the journal is broken or closed
@@ -140,6 +145,22 @@ class JournalFiles:
         """Return the file that holds a position, and the offset there; from any thread."""
         return self._reader.place_of(position)
 
+    def archive_next(self, below: int) -> Segment | None:
+        """Archive the oldest segment that is not, if it lies wholly below a position; None if there is none.
+
+        Blocks, for a thread of its own; one at a time. Raises as `archive_segment`.
+        """
+        segments = self._reader.segments
+        for this, following in pairwise(segments):
+            if this.number not in self._archived:
+                if following.base > below:
+                    return None
+                archive_segment(self._disk, self._paths, this, following)
+                self._archived |= {this.number}
+                self._reader.forget(this)
+                return this
+        return None
+
     def free_bytes(self) -> int:
         """Return the space that is left on the journal's file system."""
         return self._disk.free_bytes(self._paths.root)
@@ -148,7 +169,12 @@ class JournalFiles:
         """Return the counters as they are now."""
         segments = len(self._reader.segments)
         return JournalStatistics(
-            self._frames, self._records, self._bytes, self._fdatasyncs, segments
+            self._frames,
+            self._records,
+            self._bytes,
+            self._fdatasyncs,
+            segments,
+            len(self._archived),
         )
 
     def close(self, clean: bool = True) -> None:
@@ -258,7 +284,9 @@ def open_journal(
             aside = finish_amendment(disk, paths)
             found = recover(disk, paths, now_ns=now_ns, salt=salt(), uuid=uuid())
             reader = JournalReader(disk, paths, found.segments, found.following.base)
-            files = JournalFiles(disk, paths, lock, reader, found.following, segment_bytes, salt)
+            files = JournalFiles(
+                *(disk, paths, lock, reader, found.following, segment_bytes, salt, found.archived)
+            )
         except BaseException:
             lock.release()
             raise

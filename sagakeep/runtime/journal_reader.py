@@ -16,9 +16,16 @@ from typing import Final, NamedTuple
 
 from sagakeep.errors import JournalCorrupt, JournalError
 from sagakeep.runtime import frame, segment
-from sagakeep.runtime.disk import Disk, DiskFile
-from sagakeep.runtime.journal_directory import Paths, read_file
+from sagakeep.runtime.disk import Disk
+from sagakeep.runtime.journal_directory import Paths
 from sagakeep.runtime.segment import Segment
+from sagakeep.runtime.segment_source import (
+    SegmentBytes,
+    SegmentSource,
+    archive_path,
+    open_source,
+    read_source,
+)
 
 OPEN_FILES_MAX: Final = 16
 CACHED_FRAMES_MAX: Final = 8
@@ -54,7 +61,7 @@ class JournalReader:
         self._durable = durable
         self._closed = False
         self._lock = threading.Lock()  # of the two caches, between reading threads
-        self._files: OrderedDict[int, DiskFile] = OrderedDict()
+        self._files: OrderedDict[int, SegmentSource] = OrderedDict()
         self._bodies: OrderedDict[int, bytes] = OrderedDict()
 
     @property
@@ -96,7 +103,17 @@ class JournalReader:
     def place_of(self, position: int) -> tuple[str, int]:
         """Return the file that holds a position, and the offset there."""
         this = self._segments[max(0, _index_of(self._segments, position))]
-        return f"{self._paths.wal}/{this.name}", position - this.base
+        path = f"{self._paths.wal}/{this.name}"
+        archived = archive_path(self._paths, this)
+        return archived if self._disk.exists(archived) else path, position - this.base
+
+    def forget(self, this: Segment) -> None:
+        """Read a segment anew from now on: it was archived, or amended."""
+        with self._lock:
+            file = self._files.pop(this.number, None)
+            if file is not None:
+                file.close()
+            self._bodies.clear()
 
     def close(self) -> None:
         """Close the files and read no more records; may be repeated."""
@@ -109,10 +126,9 @@ class JournalReader:
         self, segments: tuple[Segment, ...], index: int, durable: int, after: int
     ) -> Iterator[ScannedFrame]:
         this = segments[index]
-        path = f"{self._paths.wal}/{this.name}"
-        data = self._read_durable(segments, index, durable)
+        path, data, amended = self._read_durable(segments, index, durable)
         end = segment.HEADER_BYTES
-        for found in frame.walk(data, end, this.place):
+        for found in frame.walk(data, end, this.place, amended):
             end = found.end
             if found.header.position >= after and found.header.records:
                 yield ScannedFrame(found.header.position, found.body, found.header.records)
@@ -121,11 +137,13 @@ class JournalReader:
                 path, end, "the frame is damaged: it was good when the journal was opened"
             )
 
-    def _read_durable(self, segments: tuple[Segment, ...], index: int, durable: int) -> bytes:
+    def _read_durable(
+        self, segments: tuple[Segment, ...], index: int, durable: int
+    ) -> SegmentBytes:
         """Return the bytes of a segment up to the next one, or up to what is durable."""
         this = segments[index]
         end = segments[index + 1].base if index + 1 < len(segments) else durable
-        return read_file(self._disk, f"{self._paths.wal}/{this.name}", end - this.base)
+        return read_source(self._disk, self._paths, this, end - this.base)
 
     def _cached_body(self, position: int, durable: int) -> bytes:
         """Return the body of the frame at `position`, from memory if it was read lately."""
@@ -152,22 +170,20 @@ class JournalReader:
             raise self._explain(segments, index, durable, offset)
         if header.frame_bytes > len(data):
             data += file.pread(header.frame_bytes - len(data), offset + len(data))
-        body = frame.decode_body(data, 0, header)
+        body = frame.decode_body(data, 0, frame.amend(header, file.amended.get(offset)))
         if body is None:
-            raise JournalCorrupt(
-                f"{self._paths.wal}/{this.name}", offset, "the frame's body is damaged"
-            )
+            raise JournalCorrupt(file.path, offset, "the frame's body is damaged")
         if len(body) <= CACHED_FRAME_BYTES_MAX:
             self._bodies[position] = body
             if len(self._bodies) > CACHED_FRAMES_MAX:
                 self._bodies.popitem(last=False)
         return body
 
-    def _open(self, this: Segment) -> DiskFile:
+    def _open(self, this: Segment) -> SegmentSource:
         """Return a file to read the segment with; close the one that was unused for longest."""
         file = self._files.get(this.number)
         if file is None:
-            file = self._files[this.number] = self._disk.open(f"{self._paths.wal}/{this.name}")
+            file = self._files[this.number] = open_source(self._disk, self._paths, this)
             if len(self._files) > OPEN_FILES_MAX:
                 self._files.popitem(last=False)[1].close()
         else:
@@ -179,13 +195,13 @@ class JournalReader:
     ) -> JournalCorrupt | ValueError:
         """Say why no frame was found at `offset`: the caller is wrong, or the disk is."""
         this = segments[index]
-        data = self._read_durable(segments, index, durable)
+        path, data, amended = self._read_durable(segments, index, durable)
         end = segment.HEADER_BYTES
-        for found in frame.walk(data, end, this.place):
+        for found in frame.walk(data, end, this.place, amended):
             end = found.end
         if offset < end:
             return ValueError(f"position {this.base + offset}: no frame begins there")
-        return JournalCorrupt(f"{self._paths.wal}/{this.name}", end, "the frame is damaged")
+        return JournalCorrupt(path, end, "the frame is damaged")
 
 
 def _index_of(segments: tuple[Segment, ...], position: int) -> int:

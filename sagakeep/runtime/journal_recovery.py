@@ -13,7 +13,13 @@ import posixpath
 from typing import NamedTuple
 
 from sagakeep.runtime.disk import Disk
-from sagakeep.runtime.journal_check import CheckedSegment, Layout, check_segment, read_layout
+from sagakeep.runtime.journal_check import (
+    CheckedSegment,
+    Layout,
+    check_archive,
+    check_segment,
+    read_layout,
+)
 from sagakeep.runtime.journal_directory import Format, Head, Paths, replace_file
 from sagakeep.runtime.segment import Segment
 
@@ -36,6 +42,7 @@ class Recovered(NamedTuple):
     segments: tuple[Segment, ...]
     following: Segment
     report: RecoveryReport
+    archived: frozenset[int] = frozenset()  # numbers of segments
 
 
 def recover(disk: Disk, paths: Paths, *, now_ns: int, salt: bytes, uuid: bytes) -> Recovered:
@@ -49,6 +56,9 @@ def recover(disk: Disk, paths: Paths, *, now_ns: int, salt: bytes, uuid: bytes) 
     frames = 0
     last: CheckedSegment | None = None
     for index in range(len(layout.segments)):
+        if archived := check_archive(layout, index):
+            frames += archived.frames
+            continue
         last = check_segment(disk, paths, layout, index)
         frames += sum(found.header.records > 0 for found in last.frames)
     for path in (*layout.staged, *(path for path, _ in layout.prepared)):
@@ -62,12 +72,12 @@ def recover(disk: Disk, paths: Paths, *, now_ns: int, salt: bytes, uuid: bytes) 
         epoch=last.segment.epoch + 1,
         previous_crc=last.previous_crc,
     )
-    return Recovered(layout.segments, following, report)
+    return Recovered(layout.segments, following, report, frozenset(layout.archives))
 
 
 def _make(disk: Disk, paths: Paths, made: Format) -> None:
     """Make an empty journal; it exists once FORMAT does."""
-    for path in (paths.wal, paths.snap, paths.quarantine):
+    for path in (paths.wal, paths.archive, paths.snap, paths.quarantine):
         disk.make_directory(path)
     disk.sync_directory(posixpath.dirname(paths.root) or ".")
     replace_file(disk, paths.head, Head(made.uuid, 0, 0).encode())

@@ -123,6 +123,11 @@ def read_snapshots(disk: Disk, directory: str) -> Iterator[Snapshot | DamagedSna
             yield Snapshot(position, chunks)
 
 
+def snapshot_positions(disk: Disk, directory: str) -> list[int]:
+    """Return the positions that snapshots are named after, newest first; not whether they are whole."""
+    return [position for position, _ in _find(disk, Paths(directory.rstrip("/") or "/"))]
+
+
 def _find(disk: Disk, paths: Paths) -> list[tuple[int, str]]:
     """Return position and path of the snapshots, newest first."""
     matches = (_NAME.fullmatch(name) for name in disk.list(paths.snap))

@@ -133,6 +133,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     pending_bytes_max: int = limits.PENDING_BYTES_MAX
     segment_bytes: int = limits.SEGMENT_BYTES
     snapshot_every_bytes: int = limits.SNAPSHOT_EVERY_BYTES
+    archive_behind_bytes: int = limits.ARCHIVE_BEHIND_BYTES
     disk_reserve_bytes: int = limits.DISK_RESERVE_BYTES
     headers_s_max: float = limits.HEADERS_S_MAX
     body_s_max: float = limits.BODY_S_MAX

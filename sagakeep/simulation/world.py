@@ -91,6 +91,7 @@ class Shape(NamedTuple):
     segment_bytes: int = 16 << 10
     snapshot_every_bytes: int = 64 << 10
     commit_bytes: int = 1 << 20
+    archive_behind_bytes: int = 1
     disk_latency_s: float = 0.0  # the most that a blocking call takes
     wall_skew_s: float = 0.0  # of the system's clock
 
@@ -262,6 +263,7 @@ class World:
             commit_bytes=self.shape.commit_bytes,
             heartbeat_s=0.0,
             look_every_s=0.0,
+            archive_behind_bytes=self.shape.archive_behind_bytes,
         )
 
 

@@ -22,6 +22,7 @@ from sagakeep.validation import parse_definition
 NOON = 1_700_000_000.0
 SEGMENT_BYTES = 4096
 SNAPSHOT_EVERY_BYTES = 7000
+NEVER = 1 << 40
 DATA = "data"
 FORGED_BYTES = 512  # of a payload
 _MARK = b"\xf5SGF"
@@ -69,20 +70,21 @@ def order(saga_id: str, *actions: str, payload: object = None) -> dict[str, obje
     return {"id": saga_id, "name": "order", "steps": steps, "timeout": 2_000_000}
 
 
-def make_sample(seed: int = 1) -> Sample:
+def make_sample(seed: int = 1, *, archive_behind_bytes: int = NEVER) -> Sample:
     """Run the engine in virtual time; the same seed gives the same bytes."""
-    trial = _make(seed, _MARK * (FORGED_BYTES // len(_MARK)))
+    trial = _make(seed, _MARK * (FORGED_BYTES // len(_MARK)), archive_behind_bytes)
     last = max(path for path in trial.disk.paths() if path.endswith(".seg"))
     data = trial.disk.get(last)
-    return _make(seed, _forged(segment.decode(data, last), data.index(_MARK * 4)))
+    forged = _forged(segment.decode(data, last), data.index(_MARK * 4))
+    return _make(seed, forged, archive_behind_bytes)
 
 
-def _make(seed: int, forged: bytes) -> Sample:
+def _make(seed: int, forged: bytes, archive_behind_bytes: int) -> Sample:
     random = Random(seed)
     stages: list[MemoryDisk] = []
     disk = MemoryDisk()
     for stage in (_first, _second, functools.partial(_third, forged=forged)):
-        disk = _run(disk, stage, random, stages, Shop(seed))
+        disk = _run(disk, stage, random, stages, Shop(seed), archive_behind_bytes)
         if stage is not _second:  # killed; the second start stops in good order
             disk = stages[-1].copy()
     *older, last = stages
@@ -95,6 +97,7 @@ def _run(
     random: Random,
     stages: list[MemoryDisk],
     shop: Shop,
+    archive_behind_bytes: int,
 ) -> MemoryDisk:
     """Run one start of the process to its orderly end; `keep` copies the disk as a kill would leave it."""
     ports = Ports(
@@ -105,6 +108,7 @@ def _run(
         chance=random.randbytes,
         segment_bytes=SEGMENT_BYTES,
         snapshot_every_bytes=SNAPSHOT_EVERY_BYTES,
+        archive_behind_bytes=archive_behind_bytes,
     )
 
     async def main(directory: str) -> None:

@@ -97,7 +97,7 @@ JOURNAL = (
     Bug(
         "segments-not-matched-with-the-next",
         f"{_J}journal_check.py",
-        "        _match_next(checked, layout.segments[index + 1])",
+        "        _match_next(path, checked.end_position, previous_crc, this, layout.segments[index + 1])",
         "        assert layout.segments[index + 1]",
         "corruption/cut files",
     ),
