@@ -119,10 +119,7 @@ class Engine:
             ports.disk, directory, self.committed, ports.run_blocking, ports.snapshot_every_bytes
         )
         self.health = self._health(ports, crowded)
-        self.archiver = Archiver(
-            *(opened.files, ports.disk, directory, ports.run_blocking, ports.archive_behind_bytes)
-        )
-        self.snapshots.on_saved = self.archiver.wake
+        self.archiver = self._archiver(ports, directory)
         self.tally = SagaTally()
         self.loop_lag = LoopLag(ports.heartbeat_s)
         self.alerts = self._alerts(thresholds)
@@ -130,6 +127,12 @@ class Engine:
         self.run_blocking = ports.run_blocking
         self._ports = ports
         self._directory = directory
+
+    def _archiver(self, ports: Ports, directory: str) -> Archiver:
+        behind_bytes = ports.archive_behind_bytes
+        archiver = Archiver(self.files, ports.disk, directory, ports.run_blocking, behind_bytes)
+        self.snapshots.on_saved = archiver.wake
+        return archiver
 
     def _alerts(self, thresholds: Thresholds) -> Alerts:
         return Alerts(
