@@ -20,6 +20,7 @@ from rich.table import Table
 from bench import calls, engine, growth, http, parked, recovery, storm
 from bench.benchmark import Benchmark, Numbers, Scale
 from bench.clock import JumpingClock
+from bench.peers import table as peers
 from bench.provenance import provenance
 from bench.results import DIRECTORY, README, run_all
 from bench.targets import table_of
@@ -32,6 +33,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "parked": Benchmark(parked.measure, parked.SCALE),
     "recovery": Benchmark(recovery.measure, recovery.SCALE),
     "growth": Benchmark(growth.measure, growth.SCALE),
+    "peers": Benchmark(peers.measure, peers.SCALE),
     "storm": Benchmark(storm.measure, storm.SCALE),
 }
 
@@ -96,8 +98,16 @@ def run(name: str, scale: Scale) -> Numbers:
 def _table(name: str, numbers: Mapping[str, object]) -> Table:
     table = Table(title=name, show_header=False)
     for key, value in numbers.items():
-        table.add_row(key, str(value))
+        for row in value if key == "rows" and isinstance(value, list) else [value]:
+            table.add_row(key, _shown(row))
     return table
+
+
+def _shown(value: object) -> str:
+    """A row of a table of its own in one line, anything else as it is."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {part}" for name, part in value.items())
+    return str(value)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ async def post_sagas(connections: Sequence[Connection], sagas: int, progress: Pr
             await connection.post(SAGAS, _GOOD_BODY if number % REFUSED_EVERY else _BAD_BODY)
             progress(1)
 
-    await _on_each(connections, client)
+    await on_each(connections, client)
 
 
 async def post_batches(connections: Sequence[Connection], sagas: int, progress: Progress) -> None:
@@ -61,7 +61,7 @@ async def _post_documents(
             ids.extend(_ids_of(answer.body))
             progress(len(batch))
 
-    await _on_each(connections, client)
+    await on_each(connections, client)
     return ids
 
 
@@ -93,7 +93,7 @@ async def post_at_pace(connections: Sequence[Connection], posts_per_s: float) ->
             await trio.sleep_until(due_s)
             await connection.post(SAGAS, _GOOD_BODY)
 
-    await _on_each(connections, client)
+    await on_each(connections, client)
 
 
 async def time_operations(
@@ -121,7 +121,7 @@ async def seconds_of(doing: Awaitable[object]) -> float:
     return time.perf_counter() - began_s
 
 
-async def _on_each(
+async def on_each(
     connections: Sequence[Connection], client: Callable[[Connection], Awaitable[None]]
 ) -> None:
     async with trio.open_nursery() as nursery:

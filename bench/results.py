@@ -46,6 +46,7 @@ RUNS: Final[Sequence[Run]] = (
     Run("parked-1000000", "parked", 1_000_000),
     Run("recovery", "recovery", 100_000),
     Run("storm", "storm", 10_000),
+    Run("peers", "peers", 2_000),
     Run("growth", "growth", 1_000_000),
 )
 
