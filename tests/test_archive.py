@@ -460,6 +460,48 @@ def test_a_leftover_of_archiving_beside_its_segment_is_left_to_the_next_start():
     assert not archives(twin)
 
 
+def test_files_of_others_among_the_archives_are_left_alone():
+    disk = MemoryDisk()
+    files, _ = filled(disk)
+    files.close()
+    strangers = [f"{PATHS.archive}/{name}" for name in ("notes.txt", "a.zst.tmp", wal(disk)[0])]
+    for path in strangers:
+        disk.put(path, b"mine")
+    files = open_sample(disk).files
+    archive_all(files)
+    files.close()
+    assert verified(disk) == WRITTEN
+    assert [disk.get(path) for path in strangers] == [b"mine"] * 3
+
+
+@pytest.mark.parametrize("opened", range(8))
+def test_a_journal_that_is_archived_while_it_is_checked_is_whole(opened):
+    class Moving(MemoryDisk):
+        left = -1
+        files = None
+
+        def open(self, path, *, create=False):
+            if path.endswith(".seg") and self.left >= 0:
+                self.left -= 1
+                if self.left < 0:
+                    archive_all(self.files)
+            return super().open(path, create=create)
+
+    disk = Moving()
+    disk.files, _ = filled(disk)
+    disk.left = opened
+    assert verified(disk) == WRITTEN
+    assert archives(disk)
+
+
+def test_a_segment_that_is_nowhere_is_told():
+    disk = MemoryDisk()
+    files, positions = filled(disk)
+    disk.unlink(f"{PATHS.wal}/{wal(disk)[0]}")
+    with pytest.raises(JournalError, match="cannot be read"):
+        files.read_record(Position(positions[0], 0))
+
+
 def test_archiving_makes_its_directory_where_there_is_none(tmp_path):
     root = tmp_path / "data"
     files = open_sample(LocalDisk(), str(root)).files

@@ -125,7 +125,8 @@ def read_layout(disk: Disk, paths: Paths) -> Layout | None:
         )
     format_note, head = read_format(disk, paths), read_head(disk, paths)
     numbered, staged, notes = _sort_names(disk, paths)
-    archived = _sort_archives(disk, paths, {number for number, _, _ in numbered}, staged)
+    archived, redundant = _sort_archives(disk, paths, {number for number, _, _ in numbered})
+    staged += redundant
     if format_note is None:
         if numbered or archived or (head is not None and head.segment):
             raise JournalCorrupt(paths.format, 0, "is missing, yet there are segments")
@@ -183,13 +184,14 @@ def check_archive(layout: Layout, index: int) -> Archive | None:
 
 
 def _read_moving_layout(disk: Disk, paths: Paths) -> Layout | None:
-    """Return the layout of a journal that a server may be rolling at this moment."""
-    seen = read_head(disk, paths), disk.list(paths.archive)
+    """Return the layout of a journal that a server may be rolling or archiving at this moment."""
+    seen = read_head(disk, paths), disk.list(paths.wal), disk.list(paths.archive)
     while True:
         try:
             return read_layout(disk, paths)
         except JournalCorrupt:
-            before, seen = seen, (read_head(disk, paths), disk.list(paths.archive))
+            before = seen
+            seen = read_head(disk, paths), disk.list(paths.wal), disk.list(paths.archive)
             if seen == before:
                 raise
 
@@ -222,17 +224,20 @@ def _sort_names(
     return numbered, staged, notes
 
 
-def _sort_archives(disk: Disk, paths: Paths, present: set[int], staged: list[str]) -> list[str]:
-    """Return the archives of segments that are not `present`; add what is to be removed to `staged`."""
-    found = []
+def _sort_archives(disk: Disk, paths: Paths, present: set[int]) -> tuple[list[str], list[str]]:
+    """Return the archives of segments that are not `present`, and what archiving has left over."""
+    found, redundant = [], []
     for name in disk.list(paths.archive):
         path = f"{paths.archive}/{name}"
-        parsed = segment.parse_name(name.removesuffix(archive.SUFFIX))
-        if name.endswith(f"{archive.SUFFIX}.tmp") or (parsed and parsed[0] in present):
-            staged.append(path)
-        elif parsed and name.endswith(archive.SUFFIX):
+        whole = name.removesuffix(".tmp")
+        parsed = segment.parse_name(whole.removesuffix(archive.SUFFIX))
+        if parsed is None or not whole.endswith(archive.SUFFIX):
+            continue  # no file of ours
+        if whole != name or parsed[0] in present:
+            redundant.append(path)
+        else:
             found.append(path)
-    return found
+    return found, redundant
 
 
 def _refuse_frames(disk: Disk, path: str, head: Head) -> None:
