@@ -76,7 +76,8 @@ def bar_chart(title: str, bars: Sequence[Bar]) -> str:
         )
         middle = LEFT + (index + 0.5) * width
         parts.append(_text(middle, y - 6, short(bar.value), "middle"))
-        parts.append(_text(middle, HEIGHT - BOTTOM + 20, bar.name, "middle"))
+        for line, word in enumerate(bar.name.rsplit(" ", 1)):
+            parts.append(_text(middle, HEIGHT - BOTTOM + 18 + 16 * line, word, "middle"))
         if bar.goal is not None:
             parts.append(_goal(left - 0.1 * width, left + 0.7 * width, bar.goal, top))
     return _document(title, parts)

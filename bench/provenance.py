@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parent.parent
+WRITTEN: Final = ("bench/README.md", "bench/results")
 
 
 def provenance() -> dict[str, object]:
@@ -37,9 +38,14 @@ def _processor() -> str:
 
 
 def commit() -> str:
-    """Name the commit of the checkout, with `+` when files differ from it; "" when there is none."""
+    """Name the commit of the checkout, with `+` when files differ from it; "" when there is none.
+
+    What the benches write themselves is no difference.
+    """
     head = _git("rev-parse", "--short=10", "HEAD")
-    return head + "+" if head and _git("status", "--porcelain", "--untracked-files=no") else head
+    written = [f":!{name}" for name in WRITTEN]
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *written)
+    return head + "+" if head and changed else head
 
 
 def _git(*words: str) -> str:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from bench.chart import Bar, Series, bar_chart, line_chart
 from bench.provenance import ROOT
+from bench.runs import RUNS, Run
 from bench.targets import Results, rows_of, table_of
 
 DIRECTORY: Final = ROOT / "bench" / "results"
@@ -27,28 +28,6 @@ END: Final = "<!-- end of results -->"
 SAGAS_MIN: Final = 100
 
 Result = dict[str, object]
-
-
-class Run(NamedTuple):
-    """One bench at one scale, in a process of its own; without `sagas` at its usual one."""
-
-    name: str
-    benchmark: str
-    sagas: int = 0
-
-
-RUNS: Final[Sequence[Run]] = (
-    Run("engine", "engine", 30_000),
-    Run("http", "http", 10_000),
-    Run("calls", "calls", 10_000),
-    Run("parked-10000", "parked", 10_000),
-    Run("parked-100000", "parked", 100_000),
-    Run("parked-1000000", "parked", 1_000_000),
-    Run("recovery", "recovery", 100_000),
-    Run("storm", "storm", 10_000),
-    Run("peers", "peers", 2_000),
-    Run("growth", "growth", 1_000_000),
-)
 
 
 def run_all(names: Iterable[str], share: float, directory: Path, readme: Path) -> Results:
@@ -126,7 +105,7 @@ def _ratios(results: Results) -> str:
             value,
             target.least,
         )
-        for target, value in rows_of(results)
+        for target, value, _ in rows_of(results)
         if value is not None and target.place[0] in names
     ]
     return bar_chart("Share of the bound of the same run (dashed: goal)", bars) if bars else ""
@@ -147,7 +126,7 @@ def _latency(results: Results) -> str:
 def _parked(results: Results) -> str:
     bars = [
         Bar(f"{target.run.partition('-')[2]} sagas", value, target.most)
-        for target, value in rows_of(results)
+        for target, value, _ in rows_of(results)
         if value is not None and target.place == ("megabytes",)
     ]
     return bar_chart("Memory of sagas that wait, MB (dashed: goal)", bars) if bars else ""

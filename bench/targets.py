@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from bench.runs import RUNS
+
 Results = Mapping[str, Mapping[str, object]]  # by the name of a run
 Key = str | int
 
@@ -30,10 +32,20 @@ class Target(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A target and what was measured, None when it was not."""
+    """A target and what was measured, None when it was not; `sagas` when they were too few for the goal."""
 
     target: Target
     value: float | None
+    sagas: int | None = None
+
+    @property
+    def verdict(self) -> str:
+        """What was measured at another scale than the goal's says nothing of the goal."""
+        if self.value is None:
+            return ""
+        if self.sagas is not None:
+            return f"with {self.sagas:,} sagas only"
+        return "met" if self.target.is_met(self.value) else "**not met**"
 
 
 TARGETS: Final[Sequence[Target]] = (
@@ -71,7 +83,19 @@ def rows_of(results: Results) -> Iterator[Row]:
         found: object = results.get(target.run)
         for key in target.place:
             found = _member(found, key)
-        yield Row(target, float(found) if isinstance(found, int | float) else None)
+        value = float(found) if isinstance(found, int | float) else None
+        yield Row(target, value, _fewer(target.run, results.get(target.run)))
+
+
+def _fewer(run: str, result: Mapping[str, object] | None) -> int | None:
+    """How many sagas it was measured with, None when with all that its run is to have."""
+    sagas = result.get("sagas") if result is not None else None
+    usual = {one.name: one.sagas for one in RUNS}[run]
+    return sagas if isinstance(sagas, int) and sagas < usual else None
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1_000 else f"{value:.4g}"
 
 
 def _member(value: object, key: Key) -> object:
@@ -85,10 +109,9 @@ def _member(value: object, key: Key) -> object:
 def table_of(results: Results) -> str:
     """Write the table, in Markdown, with where its figures come from."""
     lines = ["| | measured | goal | |", "| --- | --- | --- | --- |"]
-    for target, value in rows_of(results):
-        shown = "not measured" if value is None else f"{value:,.4g}"
-        verdict = "" if value is None else "met" if target.is_met(value) else "**not met**"
-        lines.append(f"| {target.what} | {shown} | {target.goal} | {verdict} |")
+    for row in rows_of(results):
+        shown = "not measured" if row.value is None else _number(row.value)
+        lines.append(f"| {row.target.what} | {shown} | {row.target.goal} | {row.verdict} |")
     return "\n".join([*lines, "", *_sources(results)])
 
 

@@ -8,7 +8,8 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from bench.chart import Bar, Series, bar_chart, line_chart, nice_top, short
-from bench.results import BEGIN, END, README, RUNS, charts_of, keep, read_results, run_all, write_up
+from bench.results import BEGIN, END, README, charts_of, keep, read_results, run_all, write_up
+from bench.runs import RUNS
 from bench.targets import TARGETS, Target, rows_of, table_of
 
 SOURCE = {"machine": "2 cores", "python": "3.11.7", "commit": "abc+", "date": "2026-11-27"}
@@ -54,6 +55,17 @@ def test_the_table_says_what_is_met_what_is_not_and_what_was_not_measured():
     assert "- 2 cores, Python 3.11.7, commit abc+: engine (2026-11-27), http" in table
 
 
+def test_what_was_measured_with_fewer_sagas_says_so_and_meets_nothing():
+    table = table_of(
+        {"recovery": {"sagas": 2_000, "live": [{"seconds_to_ready_without": 0.1}], **SOURCE}}
+    )
+    assert (
+        "| 10,000 live sagas, no snapshot, s | 0.1 | at most 1 | with 2,000 sagas only |" in table
+    )
+    full = table_of({"engine": {"sagas": 30_000, "ratio": 0.6, **SOURCE}})
+    assert "| engine: of the floor | 0.6 | at least 0.5 | met |" in full
+
+
 def test_every_target_is_of_a_run_that_is_made():
     assert {target.run for target in TARGETS} <= {run.name for run in RUNS}
     assert all((target.least is None) != (target.most is None) for target in TARGETS)
@@ -86,6 +98,7 @@ def test_every_chart_is_drawn_from_what_there_is():
         "peers",
     }
     assert all(drawn(chart).tag.endswith("svg") for chart in charts.values())
+    assert {"post", "p50", "p99"} <= set(texts(charts["latency"]))  # in two lines
     assert texts(charts["peers"]).count("one") == 1
     assert "two" not in texts(charts["peers"])  # it could not be installed
     assert charts_of({}) == {}
