@@ -63,6 +63,9 @@ MEMORY_BYTES_MAX: Final = (
     4 << 30
 )  # resident; a million sagas that wait take less. Admission stops here
 MEMORY_SHARE_MAX: Final = 0.9  # of what the machine or its container has: then here
+ASLEEP_S_MIN: Final = 2.0  # a saga that waits longer than this is put to sleep
+AWAKE_SAGAS: Final = 200_000  # beyond it those that sleep are woken more slowly
+TURNS_QUEUED: Final = 1_000  # the same
 RESTARTS_MAX: Final = 3  # of one saga's actor within RESTART_PERIOD_S; then it is held
 RESTART_PERIOD_S: Final = 60.0
 RECOVERED_CALLS_PER_S: Final = 500.0  # for each service after a start: no stampede

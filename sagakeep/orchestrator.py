@@ -221,7 +221,8 @@ class Orchestrator:
         self._check_recovered()
         page = await self._engine.read_model.list(query)
         live = self._engine.committed.live
-        states = {row.saga_id: live[row.saga_id][0] for row in page.rows if row.saga_id in live}
+        found = {row.saga_id: live.get(row.saga_id) for row in page.rows}
+        states = {saga_id: known[0] for saga_id, known in found.items() if known is not None}
         finished = [(row.frame, row.offset) for row in page.rows if row.saga_id not in states]
         states |= {state.id: state for state in await self._engine.history.states(finished)}
         return SagaPage([states[row.saga_id] for row in page.rows], page.next_cursor)
@@ -300,9 +301,9 @@ class Orchestrator:
 
     async def _last_position(self, saga_id: str) -> tuple[int, int]:
         self._check_recovered()
-        live = self._engine.committed.live.get(saga_id)
-        if live is not None:
-            return live[1]
+        position = self._engine.committed.live.position(saga_id)
+        if position is not None:
+            return position
         row = await self._engine.read_model.find(saga_id)
         if row is None or row.deleted:
             raise SagaNotFound(saga_id)

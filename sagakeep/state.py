@@ -25,7 +25,7 @@ from sagakeep.service import DONE, NOT_DONE, UNKNOWN, Outcome
 from sagakeep.step_status import StepStatus as StepStatus
 
 
-class CallState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+class CallState(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """What is known of one call (a step's action or compensation in its current epoch).
 
     `attempt` is the number of the last attempt that was started in this epoch, 0 for none; `attempts_base`
@@ -47,7 +47,7 @@ class CallState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 CALL_UNTOUCHED: Final = CallState()
 
 
-class StepState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+class StepState(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One step.
 
     `order` is the event number of its first start, which gives the order of the undo; `probing` says that a
@@ -68,7 +68,7 @@ class StepState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 STEP_UNTOUCHED: Final = StepState()
 
 
-class SagaState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+class SagaState(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """The fold of a saga's events. `sequence` is the number of the last one; times are UTC seconds.
 
     `completed` lists done steps in the order of their completion; `scope` is the step that a partial

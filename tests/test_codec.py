@@ -28,6 +28,7 @@ from sagakeep.codec import (
     encode_plain,
     encode_record,
     encode_state,
+    glance_at_state,
 )
 from sagakeep.service import AttemptResult, Outcome
 
@@ -259,11 +260,12 @@ def test_a_state_comes_back_equal() -> None:
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda plain: plain[:2],
-        lambda plain: [2, *plain[1:]],
-        lambda plain: [plain[0], [], plain[2]],
-        lambda plain: [plain[0], ["a", 1], plain[2]],
-        lambda plain: [*plain[:2], {}],
+        lambda plain: plain[:3],
+        lambda plain: [1, *plain[1:]],
+        lambda plain: [*plain[:2], [], plain[3]],
+        lambda plain: [*plain[:2], ["a", 1], plain[3]],
+        lambda plain: [*plain[:3], {}],
+        lambda plain: [*plain[:3], []],
         lambda plain: 7,
     ],
 )
@@ -271,6 +273,24 @@ def test_a_malformed_state_is_refused(spoil: Any) -> None:
     plain = msgpack.unpackb(encode_state(state_of_a_saga_in_trouble().now, (0, 0)))
     with pytest.raises(CodecError):
         decode_state(msgpack.packb(spoil(plain)))
+
+
+@pytest.mark.parametrize("wakes_at_utc_s", [None, 0.0, 12.5])
+def test_the_beginning_of_a_state_tells_whose_it_is_and_when_it_wakes(
+    wakes_at_utc_s: float | None,
+) -> None:
+    state = state_of_a_saga_in_trouble().now
+    data = encode_state(state, (4096, 17), wakes_at_utc_s)
+    assert glance_at_state(data) == (state.id, (4096, 17), wakes_at_utc_s)
+    assert decode_state(data) == (state, (4096, 17))
+
+
+@pytest.mark.parametrize(
+    "plain", [7, [], [1, None, [1, 2], ["s"]], [2, None, [1], ["s"]], [2, "x", [1, 2], ["s"]], [2]]
+)
+def test_a_malformed_beginning_of_a_state_is_refused(plain: object) -> None:
+    with pytest.raises(CodecError):
+        glance_at_state(msgpack.packb(plain))
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=name_of)

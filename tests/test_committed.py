@@ -65,11 +65,11 @@ def test_only_what_is_not_final_and_not_deleted_stays_in_memory(
     committed: Committed, status: SagaStatus, deleted: bool
 ) -> None:
     committed.note(note(None, BORN), Position(1, 2))
-    assert committed.live == {BORN.id: (BORN, Position(1, 2))}
+    assert dict(committed.live.items()) == {BORN.id: (BORN, Position(1, 2))}
     after = state(status, deleted=deleted)
     committed.note(note(SagaStatus.CREATED, after), Position(3, 4))
     expected = {} if deleted or status in FINAL else {BORN.id: (after, Position(3, 4))}
-    assert committed.live == expected
+    assert dict(committed.live.items()) == expected
 
 
 def test_the_rows_are_told_of_each_record_and_of_each_frame(committed: Committed) -> None:

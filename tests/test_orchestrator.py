@@ -519,7 +519,7 @@ async def random_life(
 
 async def come_to_rest(sagas: Orchestrator) -> None:
     """Whatever happened, every saga ends or stands still, and no actor of a finished one is left."""
-    for saga_id in list(sagas._engine.committed.live):
+    for saga_id, _ in list(sagas._engine.committed.live.items()):
         still = await sagas.wait(saga_id, 1e5)
         assert still.status in FINAL | {SagaStatus.FAILED, SagaStatus.COMPENSATION_FAILED}
         assert (await kinds(sagas, saga_id))[0] == "SagaCreated"

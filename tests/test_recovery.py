@@ -31,6 +31,7 @@ from trio.testing import MockClock
 from sagakeep import events as e
 from sagakeep import limits
 from sagakeep.actors.committed import Committed, Statistics
+from sagakeep.actors.live_sagas import LiveSagas
 from sagakeep.actors.read_model import ReadModel, SagaQuery
 from sagakeep.actors.recovery import RecoverySummary, recover, save_snapshot
 from sagakeep.codec import encode_record
@@ -297,7 +298,7 @@ async def test_snapshot_and_tail_give_what_the_whole_journal_gives(
         whole, from_journal = await recovered(tmp_path, without_snapshots((twin, disk)[at]))
         assert (from_snapshot.from_snapshot, from_journal.from_snapshot) == (True, False)
         assert from_snapshot.records < from_journal.records
-        assert used.live == whole.live
+        assert live_of(used) == live_of(whole)
         assert used.counters.statistics() == whole.counters.statistics()
         assert used.through == whole.through
 
@@ -357,7 +358,7 @@ async def test_a_snapshot_that_is_damaged_or_not_understood_is_passed_over(
     for twin in (empty, wrong, damaged):
         found, summary = await recovered(tmp_path, twin)
         assert not summary.from_snapshot
-        assert found.live == whole.live
+        assert live_of(found) == live_of(whole)
 
 
 # What recovery refuses
@@ -424,7 +425,7 @@ async def test_a_journal_that_ends_before_its_snapshot_is_refused(
 ) -> None:
     disk = LeanDisk()
     await busy(tmp_path, disk)
-    save_snapshot(disk, str(tmp_path), 1 << 40, {}, Statistics({}, 0, 0.0))
+    save_snapshot(disk, str(tmp_path), 1 << 40, LiveSagas().cut(), Statistics({}, 0, 0.0))
     error = await refusal(tmp_path, disk)
     assert "ends before its snapshot" in error.reason
     assert isinstance(error, SagakeepError)
@@ -441,13 +442,9 @@ async def test_a_snapshot_that_has_one_small_frame_more_than_the_journal_is_refu
     files.append([encode_record(started)])
     assert files.position - end < 128, "less than the header of the segment that a start begins"
     state = fold(fold(None, GOOD), started)
-    save_snapshot(
-        disk,
-        str(tmp_path),
-        files.position,
-        {"s": (state, Position(end, 0))},
-        Statistics({}, 0, 0.0),
-    )
+    live = LiveSagas()
+    live.note(state, Position(end, 0))
+    save_snapshot(disk, str(tmp_path), files.position, live.cut(), Statistics({}, 0, 0.0))
     files.close(clean=False)
     segment = first_segment(tmp_path, disk)
     disk.put(segment, disk.get(segment)[:end])

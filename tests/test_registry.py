@@ -259,7 +259,7 @@ async def test_a_full_mailbox_is_told_to_who_asks_and_passed_over_at_the_end(
     async with keeping(tmp_path) as sagas:
         saga_id = await begin(sagas, step("a", "gated"))
         registry = sagas._engine.registry
-        actor = registry._live[saga_id]
+        actor = registry._awake[saga_id]
         actor._is_resting = True  # as it is while it waits for the disk
         waiting = [actor.mailbox.ask_nowait(Wake()) for _ in range(limits.MAILBOX_MAX)]
         with pytest.raises(MailboxFull):

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from sagakeep.actors.live_sagas import LiveSagas
 from sagakeep.events import Record
 from sagakeep.runtime.journal_files import Position
 from sagakeep.runtime.mailbox import Reply
@@ -94,7 +95,7 @@ class Committed:
     """The durable state of every live saga, and what follows from a record becoming durable."""
 
     def __init__(self, feed: Feed) -> None:
-        self.live: dict[str, tuple[SagaState, Position]] = {}
+        self.live = LiveSagas()
         self.counters = Counters()
         self.through = 0  # every durable record below this journal position was noted
         self._feed = feed
@@ -109,9 +110,9 @@ class Committed:
         state = note.state
         saga_id = state.id
         if state.deleted or state.status in FINAL:
-            self.live.pop(saga_id, None)
+            self.live.discard(saga_id)
         else:
-            self.live[saga_id] = (state, position)
+            self.live.note(state, position)
         self.counters.latest_utc_s = state.updated_at_utc_s
         if note.before is not state.status or state.deleted:
             self.counters.note(note)

@@ -38,6 +38,7 @@ from sagakeep.actors.service_queues import ServiceQueues
 from sagakeep.actors.service_spec import ServiceSpec
 from sagakeep.actors.snapshots import Snapshots
 from sagakeep.actors.tally import SagaTally
+from sagakeep.codec import glance_at_state
 from sagakeep.messages import AttemptEnded
 from sagakeep.python_caller import PythonCaller
 from sagakeep.runtime.blocking import RunBlocking, in_thread
@@ -237,12 +238,16 @@ class Engine:
             self._ports.stopwatch,
         )
         self.committed.on_moved = (self.tally.moved,)
-        live = list(self.committed.live.values())
+        live = self.committed.live.cut()
         self.clock.advance_to(self.committed.counters.latest_utc_s)
         for gateway in self.gateways.values():
             gateway.hold_back()
-        for count, (state, position) in enumerate(live):
-            self.registry.adopt(state, position)
+        for count, entry in enumerate(live.entries()):
+            if isinstance(entry, bytes):
+                glance = glance_at_state(entry)
+                self.registry.adopt_asleep(glance.saga_id, glance.wakes_at_utc_s or 0.0)
+            else:
+                self.registry.adopt(*entry)
             if count % 100 == 0:
                 await trio.lowlevel.checkpoint()
         await self.registry.settle()  # each has asked for what is outstanding

@@ -14,23 +14,25 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
+import trio
 
 from sagakeep.actors.committed import Committed, Counters, Note, Statistics
 from sagakeep.actors.history import History
+from sagakeep.actors.live_sagas import Cut, Known, LiveSagas, decode_known
 from sagakeep.actors.read_model import ReadModel
 from sagakeep.codec import (
     CodecError,
     decode_plain,
     decode_records,
-    decode_state,
     encode_plain,
-    encode_state,
+    glance_at_state,
 )
 from sagakeep.errors import JournalCorrupt
+from sagakeep.events import Record
 from sagakeep.runtime.blocking import RunBlocking, in_thread
 from sagakeep.runtime.disk import Disk
 from sagakeep.runtime.journal_files import JournalFiles, Position
@@ -41,8 +43,7 @@ from sagakeep.transitions import ImpossibleEvent, fold
 _log = logging.getLogger(__name__)
 
 PIECE_S = 0.05  # one piece of folding; between pieces the read model may catch up
-
-Live = dict[str, tuple[SagaState, Position]]
+ADDED_BETWEEN_CHECKPOINTS = 1_000  # of a snapshot's sagas; a microsecond each
 
 
 class RecoverySummary(NamedTuple):
@@ -80,10 +81,10 @@ async def recover(
     use = snapshot is not None and snapshot.position <= read_model.applied_through
     start = 0
     if snapshot is not None and use:
-        committed.live |= snapshot.live
+        await _take_up(snapshot.live, committed.live)
         committed.counters = Counters(snapshot.statistics)
         start = snapshot.position
-    folding = _fold_tail(files, start, committed.live)
+    folding = _fold_tail(files, start, committed.live.cut())
     records = events = 0
     while piece := await run_blocking(_next_piece, folding, stopwatch):
         for noted in piece:
@@ -98,26 +99,51 @@ async def recover(
     return RecoverySummary(len(committed.live), records, events, seconds, use)
 
 
-def _fold_tail(files: JournalFiles, start: int, known: Live) -> Iterator[_Noted]:
+async def _take_up(found: Sequence[tuple[str, Known | bytes]], live: LiveSagas) -> None:
+    for count, (saga_id, entry) in enumerate(found, start=1):
+        live.add(saga_id, entry)
+        if count % ADDED_BETWEEN_CHECKPOINTS == 0:
+            await trio.lowlevel.checkpoint()
+
+
+def _fold_tail(files: JournalFiles, start: int, known: Cut) -> Iterator[_Noted]:
     """Fold every record from `start` on; yields what `Committed.note` is to be told."""
-    states = {saga_id: state for saga_id, (state, _) in known.items()}
+    states: dict[
+        str, SagaState | None
+    ] = {}  # of the live sagas that the tail is about; None: of those known, live no more
     history = History(files)
     for frame in files.scan(start):
         offset = 0
         try:
             for offset, record in decode_records(frame.body):
-                before = states.pop(record.saga_id, None)
-                if before is None and record.previous is not None:
-                    before = history.state_now(record.previous)  # it was finished, and woken
+                before = _state_before(record, states, known, history)
                 state = fold(before, record)
                 if not (state.deleted or state.status in FINAL):
                     states[record.saga_id] = state
+                elif record.saga_id in known:
+                    states[record.saga_id] = None
+                else:
+                    states.pop(record.saga_id, None)
                 note = Note(None if before is None else before.status, state, record)
                 yield _Noted(note, Position(frame.position, offset))
         except (CodecError, ImpossibleEvent) as error:
             place = error.offset if isinstance(error, CodecError) else offset
             reason = f"record at byte {place} of the frame: {error}"
             raise JournalCorrupt(*files.place_of(frame.position), reason, place) from error
+
+
+def _state_before(
+    record: Record, states: dict[str, SagaState | None], known: Cut, history: History
+) -> SagaState | None:
+    """The state that a record changes, None when it begins a saga."""
+    if record.saga_id in states:
+        before = states[record.saga_id]
+    else:
+        live = known.get(record.saga_id)
+        before = None if live is None else live[0]
+    if before is None and record.previous is not None:
+        return history.state_now(record.previous)  # it was finished, and woken
+    return before
 
 
 def _next_piece(folding: Iterator[_Noted], stopwatch: Callable[[], float]) -> list[_Noted]:
@@ -135,7 +161,7 @@ def _next_piece(folding: Iterator[_Noted], stopwatch: Callable[[], float]) -> li
 
 class _Snapshot(NamedTuple):
     position: int
-    live: Live
+    live: list[tuple[str, Known | bytes]]  # by id; bytes if it sleeps
     statistics: Statistics
 
 
@@ -147,24 +173,26 @@ def _load_snapshot(disk: Disk, directory: str) -> _Snapshot | None:
     try:
         head, *rest = stored.chunks
         statistics = msgspec.convert(decode_plain(head), Statistics)
-        live: Live = {}
-        for data in rest:
-            state, last = decode_state(data)
-            live[state.id] = (state, Position(*last))
+        live = [_entry(data) for data in rest]
     except (CodecError, msgspec.ValidationError, ValueError) as error:
         _log.warning("the snapshot at %d is not used: %s", stored.position, error)
         return None
     return _Snapshot(stored.position, live, statistics)
 
 
+def _entry(data: bytes) -> tuple[str, Known | bytes]:
+    glance = glance_at_state(data)
+    is_asleep = glance.wakes_at_utc_s is not None
+    return glance.saga_id, data if is_asleep else decode_known(data)
+
+
 def save_snapshot(
-    disk: Disk, directory: str, through: int, live: Live, statistics: Statistics
+    disk: Disk, directory: str, through: int, live: Cut, statistics: Statistics
 ) -> None:
     """Write what is live at a journal position; durable and verified when it returns. Blocks."""
 
     def chunks() -> Iterator[bytes]:
         yield encode_plain(msgspec.to_builtins(statistics))
-        for state, position in live.values():
-            yield encode_state(state, position)
+        yield from live.encoded()
 
     write_snapshot(disk, directory, through, chunks())

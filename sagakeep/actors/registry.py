@@ -39,6 +39,7 @@ from sagakeep.runtime.dispatcher import Dispatcher
 from sagakeep.runtime.journal_files import Position
 from sagakeep.runtime.mailbox import Envelope, Mailbox, MailboxFull, Reply
 from sagakeep.runtime.supervisor import RestartBudget
+from sagakeep.runtime.wake_list import WakeList
 from sagakeep.state import SagaState
 from sagakeep.waits import Begun
 
@@ -66,7 +67,7 @@ RegistryMessage = Create | Chosen | Deliver
 
 
 class Registry:
-    """Has every live saga, and is their supervisor. `run` is its task."""
+    """Has every live saga that is awake, and is their supervisor. `run` is its task."""
 
     def __init__(
         self, world: World, committed: Committed, read_model: ReadModel, history: History
@@ -76,16 +77,17 @@ class Registry:
         self._committed = committed
         self._read_model = read_model
         self._history = history
-        self._live: dict[str, SagaActor] = {}
+        self._awake: dict[str, SagaActor] = {}
         self._waking: dict[str, list[Envelope[Message]]] = {}
         self._turns: dict[tuple[str, str], trio.Event] = {}
         self._dispatcher: Dispatcher[SagaActor] = Dispatcher(self._crashed)
         self._budgets: dict[str, RestartBudget] = {}  # of the live sagas that have crashed
+        self._wake_list = WakeList(self._rouse, self._is_crowded)
         self._nursery: trio.Nursery | None = None
 
     @property
     def live_count(self) -> int:
-        return len(self._live)
+        return len(self._awake) + self._committed.live.asleep_count
 
     @property
     def turns_queued(self) -> int:
@@ -98,6 +100,7 @@ class Registry:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 nursery.start_soon(self._dispatcher.run)
+                nursery.start_soon(self._wake_list.run)
                 task_status.started()
                 while True:
                     for _ in range(MESSAGES_BETWEEN_CHECKPOINTS):
@@ -105,7 +108,7 @@ class Registry:
                     await trio.lowlevel.checkpoint()
         finally:
             self.mailbox.close()
-            for actor in list(self._live.values()):
+            for actor in list(self._awake.values()):
                 self._forget(actor)
             for envelope in chain.from_iterable(self._waking.values()):
                 envelope.abandon()
@@ -118,13 +121,18 @@ class Registry:
     def adopt(self, state: SagaState, position: Position) -> None:
         """Run a live saga that the journal has and that has no actor."""
         actor = self._new_actor(state.id, state, position)
-        self._live[state.id] = actor
-        actor.take_up()
+        self._awake[state.id] = actor
+        actor.take_up_again()
+
+    def adopt_asleep(self, saga_id: str, wakes_at_utc_s: float) -> None:
+        """Let a live saga sleep on until a time, 0 for an operator's word."""
+        if wakes_at_utc_s:
+            self._wake_list.add(saga_id, self._world.clock.monotonic_of(wakes_at_utc_s))
 
     async def settle(self) -> None:
         """Wait until every live saga has handled what has come to it so far."""
         replies = []
-        for actor in self._live.values():
+        for actor in self._awake.values():
             with suppress(MailboxFull):  # it is being flooded, and would never be settled
                 replies.append(actor.mailbox.ask_nowait(WAKE))
         for reply in replies:
@@ -135,7 +143,7 @@ class Registry:
         message = envelope.message
         if isinstance(message, Deliver):
             self._deliver(message.saga_id, envelope.around(message.message), nursery)
-        elif len(self._live) >= limits.LIVE_SAGAS_MAX:
+        elif self.live_count >= limits.LIVE_SAGAS_MAX:
             envelope.fail(Unavailable(f"{limits.LIVE_SAGAS_MAX} sagas are live already"))
         elif isinstance(message, Chosen):
             self._queue(envelope.around(message.wish), nursery)
@@ -182,7 +190,7 @@ class Registry:
             if row is not None:
                 envelope.reply(Started(await self._state_of_key(row, wish), is_new=False))
                 return
-        if wish.saga_id in self._live:
+        if wish.saga_id in self._awake or wish.saga_id in self._committed.live:
             raise SagaExists(wish.saga_id)
         if (row := await self._read_model.find(wish.saga_id)) is not None:
             if row.deleted:
@@ -204,7 +212,8 @@ class Registry:
     # Delivering
 
     def _deliver(self, saga_id: str, envelope: Envelope[Message], nursery: trio.Nursery) -> None:
-        actor = self._live.get(saga_id)
+        self._rouse(saga_id)
+        actor = self._awake.get(saga_id)
         if actor is not None:
             self._forward(actor, envelope)
         elif saga_id in self._waking:
@@ -234,7 +243,7 @@ class Registry:
                 envelope.fail(error)
             return
         actor = self._new_actor(saga_id, state, Position(row.frame, row.offset))
-        self._live[saga_id] = actor
+        self._awake[saga_id] = actor
         for envelope in self._waking.pop(saga_id):
             self._forward(actor, envelope)
         actor.take_up()
@@ -244,7 +253,7 @@ class Registry:
     def _begin(self, envelope: Envelope[Create]) -> None:
         """Make a new saga; whatever goes wrong is its creator's to know."""
         actor = self._new_actor(envelope.message.saga_id)
-        self._live[actor.saga_id] = actor
+        self._awake[actor.saga_id] = actor
         try:
             actor.create(envelope)
         except Exception as error:
@@ -256,13 +265,34 @@ class Registry:
     def _new_actor(
         self, saga_id: str, state: SagaState | None = None, position: Position | None = None
     ) -> SagaActor:
-        return SagaActor(self._world, self._dispatcher, self._forget, saga_id, state, position)
+        return SagaActor(
+            self._world, self._dispatcher, self._forget, self._lull, saga_id, state, position
+        )
+
+    # Sleep
+
+    def _lull(self, actor: SagaActor, wakes_at_utc_s: float) -> None:
+        """The saga does nothing but wait: keep it as bytes, without an actor."""
+        actor.end()
+        del self._awake[actor.saga_id]
+        self._committed.live.lull(actor.saga_id, wakes_at_utc_s)
+        self.adopt_asleep(actor.saga_id, wakes_at_utc_s)
+
+    def _rouse(self, saga_id: str) -> None:
+        """Give the saga an actor again, if it sleeps: what it does is what a recovered one does."""
+        known = self._committed.live.wake(saga_id)
+        if known is not None:
+            self._awake[saga_id] = actor = self._new_actor(saga_id, *known)
+            actor.take_up()
+
+    def _is_crowded(self) -> bool:
+        return len(self._dispatcher) > limits.TURNS_QUEUED or len(self._awake) > limits.AWAKE_SAGAS
 
     def _forget(self, actor: SagaActor) -> None:
         actor.end()
         self._budgets.pop(actor.saga_id, None)
-        if self._live.get(actor.saga_id) is actor:
-            del self._live[actor.saga_id]
+        if self._awake.get(actor.saga_id) is actor:
+            del self._awake[actor.saga_id]
 
     # Crashes
 
@@ -291,8 +321,9 @@ class Registry:
             self._forget(actor)
 
     async def _durable(self, saga_id: str) -> tuple[SagaState, Position]:
-        if saga_id in self._committed.live:
-            position = self._committed.live[saga_id][1]
+        live = self._committed.live.get(saga_id)
+        if live is not None:
+            position = live[1]
         else:
             row = await self._read_model.find(saga_id)
             if row is None:

@@ -44,7 +44,7 @@ from sagakeep.runtime.mailbox import Envelope, Mailbox, MailboxClosed
 from sagakeep.runtime.timers import Timer, Timers
 from sagakeep.service import AttemptResult, Outcome
 from sagakeep.standing import current_step
-from sagakeep.state import FINAL, SagaState
+from sagakeep.state import FINAL, HELD, SagaState
 from sagakeep.waits import Begun
 
 _log = logging.getLogger(__name__)
@@ -67,8 +67,11 @@ class World(NamedTuple):
 
 
 class SagaActor:
-    """One saga. `state` is what is durable, None until its creation is; `over` is called when it is final and
-    nothing waits, or could not be created."""
+    """One saga. `state` is what is durable, None until its creation is.
+
+    `over` is called when it is final and nothing waits, or it could not be created; `lull` when all that it does
+    is to wait, until a time (UTC seconds) or 0 for an operator.
+    """
 
     __slots__ = (
         "_asker",
@@ -76,6 +79,8 @@ class SagaActor:
         "_is_resting",
         "_is_taking_up",
         "_jobs",
+        "_lull",
+        "_may_repeat",
         "_over",
         "_pending",
         "_position",
@@ -94,6 +99,7 @@ class SagaActor:
         world: World,
         dispatcher: Dispatcher[SagaActor],
         over: Callable[[SagaActor], None],
+        lull: Callable[[SagaActor, float], None],
         saga_id: str,
         state: SagaState | None = None,
         position: Position | None = None,
@@ -101,6 +107,7 @@ class SagaActor:
         self._world = world
         self._dispatcher = dispatcher
         self._over = over
+        self._lull = lull
         self.saga_id = saga_id
         self.state = state
         self._position = position
@@ -114,6 +121,7 @@ class SagaActor:
         self.is_scheduled = False
         self._is_resting = state is None  # takes no turns: being created, or down after a crash
         self._is_taking_up = state is not None
+        self._may_repeat = False
         self._jobs: dict[RunCall, Job] = {}
         self._timer: Timer | None = None
         self._wakes_at_utc_s = 0.0
@@ -130,6 +138,11 @@ class SagaActor:
         """Begin to act on the state that the journal has; in the first turn, where a crash is looked after."""
         self._dispatcher.schedule(self)
 
+    def take_up_again(self) -> None:
+        """As `take_up`, after a crash of the process: what is outstanding may have been made before."""
+        self._may_repeat = True
+        self._dispatcher.schedule(self)
+
     def rest(self) -> None:
         """Take no turns until `restart` or `hold`: the last one crashed."""
         self._is_resting = True
@@ -137,7 +150,7 @@ class SagaActor:
     def restart(self, state: SagaState, position: Position, error: str) -> None:
         """Take the durable state again, after a crash, and have it recorded."""
         self.state, self._position = state, position
-        self._is_taking_up = True
+        self._is_taking_up = self._may_repeat = True
         self._is_resting = False
         self._woken_utc_s = 0.0  # the wake may have gone down with the turn
         self.mailbox.tell_control(Restarted(error))
@@ -176,6 +189,14 @@ class SagaActor:
                 self._dispatcher.schedule(self)
             elif self.state is not None and (self.state.deleted or self.state.status in FINAL):
                 self._over(self)
+            elif not self._jobs and self._may_sleep():
+                self._lull(self, self._wakes_at_utc_s)
+
+    def _may_sleep(self) -> bool:
+        """Is there nothing to do for long, but for what may be asked of it?"""
+        if not self._wakes_at_utc_s:
+            return self.state is not None and self.state.status in HELD
+        return self._wakes_at_utc_s - self._world.clock.now_utc_s() >= limits.ASLEEP_S_MIN
 
     def _handle(self, envelope: Envelope[Message]) -> None:
         assert self.state is not None, "a message comes after the creation"
@@ -269,7 +290,7 @@ class SagaActor:
         for unwanted in self._jobs.values():
             unwanted.drop()
         self._jobs = jobs
-        self._is_taking_up = False
+        self._is_taking_up = self._may_repeat = False
         if wakes_at_utc_s != self._wakes_at_utc_s:
             self._wake_at(wakes_at_utc_s)
 
@@ -277,8 +298,8 @@ class SagaActor:
         call = call_of(state, effect)
         gateway = self._world.gateways.get(call.service)
         if gateway is not None:
-            return gateway.submit(call, effect, self.mailbox, self._is_taking_up)
-        job = Job(call, effect, self.mailbox, lambda _saga_id, _news: None, self._is_taking_up)
+            return gateway.submit(call, effect, self.mailbox, self._may_repeat)
+        job = Job(call, effect, self.mailbox, lambda _saga_id, _news: None, self._may_repeat)
         error = f"service {call.service!r} is not configured any more"
         result = AttemptResult(Outcome.NOT_DONE, error=error, rule=NO_SERVICE)
         job.report(result, self._world.draw())

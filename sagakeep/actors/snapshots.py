@@ -10,26 +10,25 @@ import trio
 
 from sagakeep import limits
 from sagakeep.actors.committed import Committed, Statistics
+from sagakeep.actors.live_sagas import Cut
 from sagakeep.actors.recovery import save_snapshot
 from sagakeep.errors import JournalError
 from sagakeep.runtime.blocking import RunBlocking, in_thread
 from sagakeep.runtime.disk import Disk
-from sagakeep.runtime.journal_files import Position
-from sagakeep.state import SagaState
 
 _log = logging.getLogger(__name__)
 
 
 class _Cut(NamedTuple):
     through: int
-    live: dict[str, tuple[SagaState, Position]]
+    live: Cut
     statistics: Statistics
 
 
 class Snapshots:
     """Saves what is committed.
 
-    States are frozen values, so a copy of the table is a consistent cut, if it is taken between two frames.
+    A cut of the table is consistent if it is taken between two frames.
     """
 
     def __init__(
@@ -68,7 +67,7 @@ class Snapshots:
     def _take_cut(self) -> _Cut:
         committed = self._committed
         self._taken_through = committed.through
-        return _Cut(committed.through, dict(committed.live), committed.counters.statistics())
+        return _Cut(committed.through, committed.live.cut(), committed.counters.statistics())
 
     async def _save(self, cut: _Cut) -> None:
         """A failure costs time at the next start and nothing else, so it is only logged."""

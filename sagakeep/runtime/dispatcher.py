@@ -44,6 +44,7 @@ class Dispatcher(Generic[A]):
         self._task: trio.lowlevel.Task | None = None  # set while it waits for work
 
     def __len__(self) -> int:
+        """How many actors wait for their turn."""
         return len(self._ready)
 
     def schedule(self, actor: A) -> None:

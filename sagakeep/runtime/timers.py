@@ -18,6 +18,7 @@ import msgspec
 import trio
 
 NEVER_S: Final = float("inf")
+FIRED_BETWEEN_CHECKPOINTS: Final = 1_000  # a few microseconds each
 
 
 class Timer(msgspec.Struct, eq=False):
@@ -79,23 +80,28 @@ class Timers:
     async def run(self) -> None:
         """Call what is due, for ever."""
         while True:
-            self._fire_due()
+            while self._fire_due():
+                await trio.lowlevel.checkpoint()
             self._sleeps_until_s = self._next_due_s()
             with trio.CancelScope(deadline=self._sleeps_until_s):
                 await self._changed.wait()
             self._changed = trio.Event()
 
-    def _fire_due(self) -> None:
+    def _fire_due(self) -> bool:
+        """Call what is due, at most FIRED_BETWEEN_CHECKPOINTS; is there more?"""
         now_s = self.now_s()
         self._near_until_s = max(self._near_until_s, int(now_s) + 1)
         while self._seconds and self._seconds[0] < self._near_until_s:
             for timer in self._far.pop(heapq.heappop(self._seconds)):
                 timer._bucket = None
                 heapq.heappush(self._near, (timer.due_s, next(self._ties), timer))
-        while self._near and self._near[0][0] <= now_s:
+        for _ in range(FIRED_BETWEEN_CHECKPOINTS):
+            if not self._near or self._near[0][0] > now_s:
+                return False
             action = heapq.heappop(self._near)[2].action
             if action is not None:
                 action()
+        return True
 
     def _next_due_s(self) -> float:
         near_s = self._near[0][0] if self._near else float("inf")

@@ -142,7 +142,7 @@ RECOVERY = (
     Bug(
         "snapshot-of-what-moves-on",
         f"{_A}snapshots.py",
-        "dict(committed.live), committed",
+        "committed.live.cut(), committed",
         "committed.live, committed",
     ),
     Bug(

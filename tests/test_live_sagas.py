@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from shop import saga, step
+
+from sagakeep.actors.live_sagas import SHARDS, LiveSagas
+from sagakeep.codec import decode_state, glance_at_state
+from sagakeep.machine import create
+from sagakeep.messages import Create
+from sagakeep.runtime.journal_files import Position
+from sagakeep.validation import parse_definition
+
+DEFINITION = parse_definition(saga(step("a"), step("b")), None)
+BORN = create(Create("s", DEFINITION), 1_000.0).state
+NAMES = [f"s{number}" for number in range(3 * SHARDS)]
+
+
+def named(name: str, sequence: int = 1) -> tuple[object, Position]:
+    return replace(BORN, id=name, sequence=sequence), Position(sequence, 0)
+
+
+@pytest.fixture
+def table() -> LiveSagas:
+    live = LiveSagas()
+    for name in NAMES:
+        live.note(*named(name))
+    return live
+
+
+def test_who_sleeps_is_the_same_saga_in_bytes(table: LiveSagas) -> None:
+    table.lull("s1", 77.0)
+    assert table.is_asleep("s1")
+    assert not table.is_asleep("s2")
+    assert not table.is_asleep("nobody")
+    assert table.get("s1") == named("s1")
+    assert table.position("s1") == table.position("s2") == (1, 0)
+    assert table.asleep_count == 1
+    assert len(table) == len(NAMES)
+
+
+def test_a_wake_gives_the_state_back_once(table: LiveSagas) -> None:
+    table.lull("s1", 0.0)
+    assert table.wake("s1") == named("s1")
+    assert table.wake("s1") is None
+    assert table.wake("nobody") is None
+    assert table.asleep_count == 0
+
+
+def test_nobody_is_nowhere(table: LiveSagas) -> None:
+    assert "nobody" not in table
+    assert table.get("nobody") is table.position("nobody") is None
+    table.discard("nobody")
+    assert len(table) == len(NAMES)
+
+
+@pytest.mark.parametrize("is_asleep", [False, True])
+def test_what_is_noted_or_discarded_sleeps_no_more(table: LiveSagas, is_asleep: bool) -> None:
+    for name in ("s1", "s2"):
+        if is_asleep:
+            table.lull(name, 5.0)
+    table.note(*named("s1", 9))
+    table.discard("s2")
+    assert table.asleep_count == 0
+    assert table.get("s1") == named("s1", 9)
+    assert "s2" not in table
+
+
+def test_the_bytes_of_a_cut_say_who_sleeps_and_until_when(table: LiveSagas) -> None:
+    table.lull("s1", 77.0)
+    table.lull("s2", 0.0)
+    encoded = {glance.saga_id: glance for glance in map(glance_at_state, table.cut().encoded())}
+    assert encoded["s1"].wakes_at_utc_s == 77.0
+    assert encoded["s2"].wakes_at_utc_s == 0.0
+    assert encoded["s3"].wakes_at_utc_s is None
+    assert {decode_state(data)[0].id for data in table.cut().encoded()} == set(NAMES)
+
+
+def test_what_a_cut_has_can_be_added_to_another_table(table: LiveSagas) -> None:
+    table.lull("s1", 77.0)
+    other = LiveSagas()
+    for name, known in table.items():
+        other.add(name, known)
+    for data in table.cut().entries():
+        if isinstance(data, bytes):
+            other.add("s1", data)
+    assert dict(other.items()) == dict(table.items())
+    assert other.asleep_count == 1
+
+
+MOVES = st.lists(
+    st.tuples(st.sampled_from(("note", "lull", "wake", "discard", "cut")), st.integers(0, 20))
+)
+
+
+@given(MOVES)
+def test_a_cut_never_changes_and_the_table_is_a_plain_mapping(moves: list[tuple[str, int]]) -> None:
+    table, plain, asleep = LiveSagas(), {}, set()
+    cuts = []
+    for count, (move, number) in enumerate(moves):
+        name = f"s{number}"
+        match move:
+            case "note":
+                plain[name] = named(name, count)
+                table.note(*plain[name])
+                asleep.discard(name)
+            case "lull" if name in plain and name not in asleep:
+                table.lull(name, 1.0)
+                asleep.add(name)
+            case "wake":
+                assert (table.wake(name) is not None) == (name in asleep)
+                asleep.discard(name)
+            case "discard":
+                table.discard(name)
+                plain.pop(name, None)
+                asleep.discard(name)
+            case "cut":
+                cuts.append((table.cut(), dict(plain)))
+    assert dict(table.items()) == plain
+    assert table.asleep_count == len(asleep)
+    for cut, then in cuts:
+        assert dict(cut.items()) == then
+        assert len(cut) == len(then)
