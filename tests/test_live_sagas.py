@@ -41,6 +41,26 @@ def test_who_sleeps_is_the_same_saga_in_bytes(table: LiveSagas) -> None:
     assert len(table) == len(NAMES)
 
 
+def test_ids_are_read_while_the_table_changes(table: LiveSagas) -> None:
+    seen = []
+    for name in table.ids():
+        seen.append(name)
+        table.discard(name)
+    assert sorted(seen) == sorted(NAMES)
+    assert len(table) == 0
+
+
+def test_until_when_a_saga_sleeps_is_told(table: LiveSagas) -> None:
+    table.lull("s1", 77.0)
+    table.lull("s2", 0.0)
+    assert [table.wakes_at_utc_s(name) for name in ("s1", "s2", "s3", "nobody")] == [
+        77.0,
+        0.0,
+        None,
+        None,
+    ]
+
+
 def test_a_wake_gives_the_state_back_once(table: LiveSagas) -> None:
     table.lull("s1", 0.0)
     assert table.wake("s1") == named("s1")

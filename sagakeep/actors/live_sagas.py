@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain
 from typing import Final
+from zlib import crc32
 
 from sagakeep.codec import decode_state, encode_state, glance_at_state
 from sagakeep.runtime.journal_files import Position
@@ -42,11 +43,11 @@ class Cut:
         return sum(map(len, self._shards))
 
     def __contains__(self, saga_id: str) -> bool:
-        return saga_id in self._shards[hash(saga_id) & _MASK]
+        return saga_id in self._shards[_index(saga_id)]
 
     def get(self, saga_id: str) -> Known | None:
         """The saga's durable state and where its last record stands; decoded, when it sleeps."""
-        entry = self._shards[hash(saga_id) & _MASK].get(saga_id)
+        entry = self._shards[_index(saga_id)].get(saga_id)
         return decode_known(entry) if isinstance(entry, bytes) else entry
 
     def items(self) -> Iterator[tuple[str, Known]]:
@@ -74,11 +75,21 @@ class LiveSagas(Cut):
         self.asleep_count = 0
 
     def is_asleep(self, saga_id: str) -> bool:
-        return isinstance(self._shards[hash(saga_id) & _MASK].get(saga_id), bytes)
+        return isinstance(self._shards[_index(saga_id)].get(saga_id), bytes)
+
+    def ids(self) -> Iterator[str]:
+        """Every id; the table may change while they are read."""
+        for index in range(SHARDS):
+            yield from list(self._shards[index])
+
+    def wakes_at_utc_s(self, saga_id: str) -> float | None:
+        """Until when it sleeps, 0 for an operator's word; None when it is awake or not live."""
+        entry = self._shards[_index(saga_id)].get(saga_id)
+        return glance_at_state(entry).wakes_at_utc_s if isinstance(entry, bytes) else None
 
     def position(self, saga_id: str) -> tuple[int, int] | None:
         """Where its last record stands, without waking it."""
-        entry = self._shards[hash(saga_id) & _MASK].get(saga_id)
+        entry = self._shards[_index(saga_id)].get(saga_id)
         return glance_at_state(entry).last if isinstance(entry, bytes) else entry and entry[1]
 
     def note(self, state: SagaState, position: Position) -> None:
@@ -95,14 +106,14 @@ class LiveSagas(Cut):
 
     def lull(self, saga_id: str, wakes_at_utc_s: float) -> None:
         """Let it sleep until a time, 0 for an operator's word."""
-        entry = self._shards[hash(saga_id) & _MASK][saga_id]
+        entry = self._shards[_index(saga_id)][saga_id]
         assert not isinstance(entry, bytes), "who sleeps is not lulled"
         self._own(saga_id)[saga_id] = encode_state(*entry, wakes_at_utc_s)
         self.asleep_count += 1
 
     def wake(self, saga_id: str) -> Known | None:
         """Its state as a value again, None when it does not sleep."""
-        entry = self._shards[hash(saga_id) & _MASK].get(saga_id)
+        entry = self._shards[_index(saga_id)].get(saga_id)
         if not isinstance(entry, bytes):
             return None
         known = self._own(saga_id)[saga_id] = decode_known(entry)
@@ -122,11 +133,17 @@ class LiveSagas(Cut):
 
     def _own(self, saga_id: str) -> Shard:
         """Its shard, for changing it."""
-        index = hash(saga_id) & _MASK
+        index = _index(saga_id)
         if self._is_shared[index]:
             self._is_shared[index] = False
             self._shards[index] = self._shards[index].copy()
         return self._shards[index]
+
+
+def _index(saga_id: str) -> int:
+    return (
+        crc32(saga_id.encode()) & _MASK
+    )  # not hash(): the same in every process, as a replay needs it
 
 
 def decode_known(data: bytes) -> Known:

@@ -47,20 +47,22 @@ class SagaWatch:
 
     async def _round(self) -> tuple[list[str], list[str]]:
         late, held = [], []
-        for count, saga_id in enumerate(list(self._committed.live), start=1):
-            live = self._committed.live.get(saga_id)
-            if live is None:
-                continue
-            if live[0].status in saga_status.MOVING:
-                late += [saga_id] if self._is_late(live[0]) else []
-            elif live[0].status is saga_status.FAILED and live[0].definition.on_failure == "hold":
+        live = self._committed.live
+        for count, saga_id in enumerate(live.ids(), start=1):
+            wakes_at_utc_s = live.wakes_at_utc_s(saga_id)
+            known = None if wakes_at_utc_s else live.get(saga_id)
+            if wakes_at_utc_s:
+                late += [saga_id] if self._is_late(wakes_at_utc_s) else []
+            elif known is not None and known[0].status in saga_status.MOVING:
+                late += [saga_id] if self._is_late(due_utc_s(known[0])) else []
+            elif known is not None and _is_held(known[0]):
                 held.append(saga_id)
             if count % AT_ONCE == 0:
                 await trio.sleep(REST_S)
         return late, held
 
-    def _is_late(self, state: SagaState) -> bool:
-        by_utc_s = max(due_utc_s(state), self._began_utc_s) + self._stuck_after_s
+    def _is_late(self, due_utc_s: float) -> bool:
+        by_utc_s = max(due_utc_s, self._began_utc_s) + self._stuck_after_s
         return self._now_utc_s() > by_utc_s
 
     def _stuck(self, late: list[str]) -> Iterator[Trouble]:
@@ -72,8 +74,12 @@ class SagaWatch:
                 f" {self._stuck_after_s:g} s late",
                 "see waitingFor of one of them, and whether its service's queue moves",
                 count=len(late),
-                sagas=tuple(late[:SAGAS_NAMED_MAX]),
+                sagas=tuple(sorted(late)[:SAGAS_NAMED_MAX]),
             )
+
+
+def _is_held(state: SagaState) -> bool:
+    return state.status is saga_status.FAILED and state.definition.on_failure == "hold"
 
 
 def _held(held: list[str]) -> Iterator[Trouble]:
@@ -84,5 +90,5 @@ def _held(held: list[str]) -> Iterator[Trouble]:
             f"{count_of(len(held))} held after a failure, as onFailure says",
             "the history of each says why; retry it, or have it undone",
             count=len(held),
-            sagas=tuple(held[:SAGAS_NAMED_MAX]),
+            sagas=tuple(sorted(held)[:SAGAS_NAMED_MAX]),
         )

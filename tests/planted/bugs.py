@@ -172,8 +172,8 @@ RECOVERY = (
     Bug(
         "two-actors-for-a-saga",
         f"{_A}engine.py",
-        "            self.registry.adopt(state, position)",
-        "            self.registry.adopt(state, position)\n            self.registry.adopt(state, position)",
+        "                self.registry.adopt(*entry)",
+        "                self.registry.adopt(*entry)\n                self.registry.adopt(*entry)",
     ),
     Bug(
         "time-runs-back-over-a-restart",
@@ -232,7 +232,7 @@ ACTORS = (
     Bug(
         "repeated-attempt-not-marked",
         f"{_A}saga.py",
-        "self.mailbox, self._is_taking_up)\n        job",
+        "self.mailbox, self._may_repeat)\n        job",
         "self.mailbox, False)\n        job",
     ),
     Bug(
