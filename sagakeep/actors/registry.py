@@ -115,7 +115,7 @@ class Registry:
 
     def begun(self, saga_id: str) -> tuple[Begun, ...]:
         """How far the outstanding attempts of a saga have come; none of one that is not live."""
-        actor = self._live.get(saga_id)
+        actor = self._awake.get(saga_id)
         return () if actor is None else actor.begun()
 
     def adopt(self, state: SagaState, position: Position) -> None:
