@@ -107,6 +107,7 @@ async def test_an_operator_wakes_who_sleeps(tmp_path: Path, autojump_clock: Mock
         await sagas.compensate(saga_id, by="ann")
         ended = await sagas.wait(saga_id, 60)
         assert ended.status is SagaStatus.COMPENSATED
+        await trio.testing.wait_all_tasks_blocked()
         assert sagas._engine.registry.live_count == 0
 
 

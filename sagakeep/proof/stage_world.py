@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from sagakeep.actors.engine import Ports
+from sagakeep.actors.service_spec import ServiceSpec
 from sagakeep.proof.account import Account
 from sagakeep.service import AttemptResult, Call
 from sagakeep.simulation.ledger import Ledger, Promise
@@ -31,6 +32,10 @@ class StageWorld(World):
 
         ledger = _Ledgers(name, cast)
         self.services[name] = StageService(self, ledger, script, AFTER_TIMEOUT_S * 2)
+
+    def _spec(self, service: SimulatedService, concurrency: int) -> ServiceSpec:
+        """Without storm control: a thousand sagas play side by side, and none may feel another's faults."""
+        return ServiceSpec(service, concurrency, breaker_failures=0, ramp_calls_per_s=0.0)
 
     def _ports(self, disk: ProcessDisk) -> Ports:
         return super()._ports(disk)._replace(draw=lambda: DRAW)

@@ -141,6 +141,9 @@ class World:
         self.services[name] = SimulatedService(self, ledger, script, late_reply_s)
         return self.services[name]
 
+    def _spec(self, service: SimulatedService, concurrency: int) -> ServiceSpec:
+        return ServiceSpec(service, concurrency)
+
     def _applied(self, entry: Entry) -> None:
         self.trace.note(f"effect {entry.phase} {entry.key}")
         self.effects.append(entry)
@@ -194,7 +197,7 @@ class World:
             self.observer,
         )
         ports = self._ports(disk)
-        services = {name: ServiceSpec(one, concurrency) for name, one in self.services.items()}
+        services = {name: self._spec(one, concurrency) for name, one in self.services.items()}
         error = self._run(main, ports, services)
         self.open_files = disk.open_files
         if not self.process.is_alive and not self.process.is_endless:
