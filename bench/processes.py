@@ -49,15 +49,17 @@ async def open_python(*words: str) -> AsyncIterator[Running]:
 
 
 @asynccontextmanager
-async def open_process(command: Sequence[str]) -> AsyncIterator[Running]:
-    """Run a command until the block is left, then end it by SIGTERM."""
+async def open_process(
+    command: Sequence[str], end_by: signal.Signals = signal.SIGTERM
+) -> AsyncIterator[Running]:
+    """Run a command until the block is left, then end it by a signal."""
     process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, cwd=ROOT)
     assert process.stdout is not None
     try:
         yield Running(process.pid, await _port_of(process.stdout, command))
     finally:
         with trio.CancelScope(shield=True):
-            await _end(process)
+            await _end(process, end_by)
             await process.stdout.aclose()
 
 
@@ -72,9 +74,9 @@ async def _port_of(stdout: trio.abc.ReceiveStream, command: Sequence[str]) -> in
     raise AssertionError(f"{' '.join(command)} ended, and said {said!r}")
 
 
-async def _end(process: trio.Process) -> None:
+async def _end(process: trio.Process, end_by: signal.Signals) -> None:
     if process.returncode is None:
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(end_by)
     with trio.move_on_after(END_S_MAX):
         await process.wait()
     if process.returncode is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 from collections.abc import AsyncIterator
@@ -36,7 +37,8 @@ async def open_restate(server: str, python: str, directory: str) -> AsyncIterato
         "RESTATE_ADVERTISED_ADDRESS": f"http://127.0.0.1:{node}",
     }
     command = [server, "--base-dir", f"{directory}/restate"]
-    async with open_process([python, ENDPOINT]) as service:
+    # The SDK takes SIGTERM from whoever serves it, and then nobody ends the process. It keeps nothing.
+    async with open_process([python, ENDPOINT], signal.SIGKILL) as service:
         process = await trio.lowlevel.open_process(
             command,
             env=environ,

@@ -42,10 +42,7 @@ async def run() -> None:
     config.bind = [f"fd://{listening.fileno()}"]
     config.errorlog = None
     print(f"listening on http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
-    never = (
-        asyncio.Event().wait
-    )  # SIGTERM ends it as any program: Hypercorn would wait for the server's stream
-    await serve(restate.app([service]), config, shutdown_trigger=never)
+    await serve(restate.app([service]), config)
 
 
 if __name__ == "__main__":
