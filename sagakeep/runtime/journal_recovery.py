@@ -52,6 +52,8 @@ def recover(disk: Disk, paths: Paths, *, now_ns: int, salt: bytes, uuid: bytes) 
         _make(disk, paths, Format(uuid, now_ns))
         report = RecoveryReport(True, 0, 0, 0, "", False, ())
         return Recovered((), Segment(uuid, 1, 0, 1, 0, now_ns, salt), report)
+    for path in (paths.root, paths.wal):  # a name that is seen may still be lost with the power:
+        disk.sync_directory(path)  # the start that gave it may have been killed before it synced
     first = Segment(layout.format.uuid, 1, 0, 1, 0, now_ns, salt)
     frames = 0
     last: CheckedSegment | None = None
