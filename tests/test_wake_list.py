@@ -93,3 +93,15 @@ async def test_while_it_is_crowded_they_are_woken_more_slowly(autojump_clock: Mo
             add(str(number), 0.0)
     times_s = sorted({at_s for _, at_s in sleepers.woken})
     assert times_s == [0.0, PAUSE_S, 2 * PAUSE_S]
+
+
+async def test_few_of_each_of_many_seconds_are_woken_in_slices_too(
+    autojump_clock: MockClock,
+) -> None:
+    sleepers = Sleepers()
+    sleepers.is_crowded = True
+    async with running(sleepers) as add:
+        for number in range(3 * SLICE):
+            add(str(number), -float(number))
+    times_s = sorted({at_s for _, at_s in sleepers.woken})
+    assert times_s == [0.0, PAUSE_S, 2 * PAUSE_S]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import trio
@@ -27,7 +27,7 @@ class WakeList:
     `is_crowded` says whether those that were woken have yet to get through. Times are of trio's clock, seconds.
     """
 
-    def __init__(self, wake: Callable[[str], None], is_crowded: Callable[[], bool]) -> None:
+    def __init__(self, wake: Callable[[str], object], is_crowded: Callable[[], bool]) -> None:
         self._wake = wake
         self._is_crowded = is_crowded
         self._now_s: Callable[[], float] = trio.lowlevel.current_clock().current_time
@@ -57,11 +57,11 @@ class WakeList:
             with trio.CancelScope(deadline=due_s):
                 await self._changed.wait()
             self._changed = trio.Event()
-            while self._seconds and self._seconds[0] <= self._now_s():
-                await self._call(self._due.pop(heapq.heappop(self._seconds)))
+            for count, name in enumerate(self._take_due(), start=1):
+                self._wake(name)
+                if count % SLICE == 0:
+                    await trio.sleep(PAUSE_S if self._is_crowded() else 0)
 
-    async def _call(self, names: list[str]) -> None:
-        for count, name in enumerate(names, start=1):
-            self._wake(name)
-            if count % SLICE == 0:
-                await trio.sleep(PAUSE_S if self._is_crowded() else 0)
+    def _take_due(self) -> Iterator[str]:
+        while self._seconds and self._seconds[0] <= self._now_s():
+            yield from self._due.pop(heapq.heappop(self._seconds))
