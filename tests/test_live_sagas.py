@@ -32,9 +32,9 @@ def table() -> LiveSagas:
 
 def test_who_sleeps_is_the_same_saga_in_bytes(table: LiveSagas) -> None:
     table.lull("s1", 77.0)
-    assert table.is_asleep("s1")
-    assert not table.is_asleep("s2")
-    assert not table.is_asleep("nobody")
+    assert table.wakes_at_utc_s("s1") is not None
+    assert table.wakes_at_utc_s("s2") is None
+    assert table.wakes_at_utc_s("nobody") is None
     assert table.get("s1") == named("s1")
     assert table.position("s1") == table.position("s2") == (1, 0)
     assert table.asleep_count == 1

@@ -36,7 +36,7 @@ class Away(Ledger):
 
 def sleeps(sagas: Orchestrator, saga_id: str) -> bool:
     engine = sagas._engine
-    is_asleep = engine.committed.live.is_asleep(saga_id)
+    is_asleep = engine.committed.live.wakes_at_utc_s(saga_id) is not None
     assert is_asleep != (saga_id in engine.registry._awake)
     return is_asleep
 

@@ -21,9 +21,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
+from sagakeep.runtime.timers import NEVER_S
 from sagakeep.service import NOT_DONE, UNKNOWN, AttemptResult
-
-NEVER_S: Final = float("inf")
 
 
 class BreakerState(StrEnum):

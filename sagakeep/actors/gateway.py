@@ -27,7 +27,7 @@ import msgspec
 import trio
 
 from sagakeep import limits
-from sagakeep.actors.breaker import NEVER_S, BreakerState
+from sagakeep.actors.breaker import BreakerState
 from sagakeep.actors.fair_queue import FairQueue
 from sagakeep.actors.job import Job, Undelivered
 from sagakeep.actors.ramp import Ramp
@@ -38,7 +38,7 @@ from sagakeep.classification import CALLER_RAISED, NO_REPLY, QUEUE_FULL
 from sagakeep.effects import RunCall
 from sagakeep.messages import Message
 from sagakeep.runtime.mailbox import Mailbox
-from sagakeep.runtime.timers import Alarm, Timers
+from sagakeep.runtime.timers import NEVER_S, Alarm, Timers
 from sagakeep.service import DONE, AttemptResult, Call, Outcome
 
 _log = logging.getLogger(__name__)

@@ -33,8 +33,8 @@ Known = tuple[SagaState, Position]
 Shard = dict[str, Known | bytes]
 
 
-class Cut:
-    """The live sagas at one instant; never changes."""
+class _Shards:
+    """Live sagas by shard, to be read."""
 
     def __init__(self, shards: list[Shard]) -> None:
         self._shards = shards
@@ -66,16 +66,17 @@ class Cut:
             yield entry if isinstance(entry, bytes) else encode_state(*entry)
 
 
-class LiveSagas(Cut):
+class Cut(_Shards):
+    """The live sagas at one instant; never changes."""
+
+
+class LiveSagas(_Shards):
     """The table itself: what is durable of every live saga now."""
 
     def __init__(self) -> None:
         super().__init__([{} for _ in range(SHARDS)])
         self._is_shared = [False] * SHARDS
         self.asleep_count = 0
-
-    def is_asleep(self, saga_id: str) -> bool:
-        return isinstance(self._shards[_index(saga_id)].get(saga_id), bytes)
 
     def ids(self) -> Iterator[str]:
         """Every id; the table may change while they are read."""

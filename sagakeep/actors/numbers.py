@@ -89,16 +89,18 @@ def _counter(name: str, text: str, value: float) -> Metric:
 def _gauges(
     name: str, text: str, labels: Iterable[str], values: Iterable[tuple[Iterable[str], float]]
 ) -> Metric:
-    family = GaugeMetricFamily(f"sagakeep_{name}", text, labels=[*labels])
-    for of, value in values:
-        family.add_metric([*of], value)
-    return family
+    return _filled(GaugeMetricFamily(f"sagakeep_{name}", text, labels=[*labels]), values)
 
 
 def _counters(
     name: str, text: str, labels: Iterable[str], values: Iterable[tuple[Iterable[str], float]]
 ) -> Metric:
-    family = CounterMetricFamily(f"sagakeep_{name}", text, labels=[*labels])
+    return _filled(CounterMetricFamily(f"sagakeep_{name}", text, labels=[*labels]), values)
+
+
+def _filled(
+    family: GaugeMetricFamily | CounterMetricFamily, values: Iterable[tuple[Iterable[str], float]]
+) -> Metric:
     for of, value in values:
         family.add_metric([*of], value)
     return family
@@ -117,7 +119,7 @@ def _of_sagas(committed: Committed, registry: Registry) -> Iterator[Metric]:
     statistics = committed.counters.statistics()
     by_status = (((status,), count) for status, count in statistics.by_status.items())
     yield _gauges("sagas", "Sagas that exist", ["status"], by_status)
-    yield _gauge("live_sagas", "Sagas with an actor", registry.live_count)
+    yield _gauge("live_sagas", "Sagas that are not finished", registry.live_count)
     seconds = statistics.completed_seconds
     yield _counter("completed_seconds", "Seconds that completed sagas took", seconds)
     yield _gauge("registry_queued", "Wishes in the registry's mailbox", len(registry.mailbox))

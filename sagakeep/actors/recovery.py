@@ -108,9 +108,8 @@ async def _take_up(found: Sequence[tuple[str, Known | bytes]], live: LiveSagas) 
 
 def _fold_tail(files: JournalFiles, start: int, known: Cut) -> Iterator[_Noted]:
     """Fold every record from `start` on; yields what `Committed.note` is to be told."""
-    states: dict[
-        str, SagaState | None
-    ] = {}  # of the live sagas that the tail is about; None: of those known, live no more
+    # Of what the tail is about; None is a saga that was known, and is live no more.
+    states: dict[str, SagaState | None] = {}
     history = History(files)
     for frame in files.scan(start):
         offset = 0

@@ -120,9 +120,7 @@ class Registry:
 
     def adopt(self, state: SagaState, position: Position) -> None:
         """Run a live saga that the journal has and that has no actor."""
-        actor = self._new_actor(state.id, state, position)
-        self._awake[state.id] = actor
-        actor.take_up_again()
+        self._add_actor(state.id, state, position).take_up_again()
 
     def adopt_asleep(self, saga_id: str, wakes_at_utc_s: float) -> None:
         """Let a live saga sleep on until a time, 0 for an operator's word."""
@@ -212,8 +210,7 @@ class Registry:
     # Delivering
 
     def _deliver(self, saga_id: str, envelope: Envelope[Message], nursery: trio.Nursery) -> None:
-        self._rouse(saga_id)
-        actor = self._awake.get(saga_id)
+        actor = self._awake.get(saga_id) or self._rouse(saga_id)
         if actor is not None:
             self._forward(actor, envelope)
         elif saga_id in self._waking:
@@ -242,8 +239,7 @@ class Registry:
             for envelope in self._waking.pop(saga_id):
                 envelope.fail(error)
             return
-        actor = self._new_actor(saga_id, state, Position(row.frame, row.offset))
-        self._awake[saga_id] = actor
+        actor = self._add_actor(saga_id, state, Position(row.frame, row.offset))
         for envelope in self._waking.pop(saga_id):
             self._forward(actor, envelope)
         actor.take_up()
@@ -252,8 +248,7 @@ class Registry:
 
     def _begin(self, envelope: Envelope[Create]) -> None:
         """Make a new saga; whatever goes wrong is its creator's to know."""
-        actor = self._new_actor(envelope.message.saga_id)
-        self._awake[actor.saga_id] = actor
+        actor = self._add_actor(envelope.message.saga_id)
         try:
             actor.create(envelope)
         except Exception as error:
@@ -262,12 +257,13 @@ class Registry:
             envelope.fail(error)
             self._forget(actor)
 
-    def _new_actor(
+    def _add_actor(
         self, saga_id: str, state: SagaState | None = None, position: Position | None = None
     ) -> SagaActor:
-        return SagaActor(
+        actor = self._awake[saga_id] = SagaActor(
             self._world, self._dispatcher, self._forget, self._lull, saga_id, state, position
         )
+        return actor
 
     # Sleep
 
@@ -278,12 +274,14 @@ class Registry:
         self._committed.live.lull(actor.saga_id, wakes_at_utc_s)
         self.adopt_asleep(actor.saga_id, wakes_at_utc_s)
 
-    def _rouse(self, saga_id: str) -> None:
+    def _rouse(self, saga_id: str) -> SagaActor | None:
         """Give the saga an actor again, if it sleeps: what it does is what a recovered one does."""
         known = self._committed.live.wake(saga_id)
-        if known is not None:
-            self._awake[saga_id] = actor = self._new_actor(saga_id, *known)
-            actor.take_up()
+        if known is None:
+            return None
+        actor = self._add_actor(saga_id, *known)
+        actor.take_up()
+        return actor
 
     def _is_crowded(self) -> bool:
         return len(self._dispatcher) > limits.TURNS_QUEUED or len(self._awake) > limits.AWAKE_SAGAS

@@ -141,7 +141,7 @@ class SagaActor:
     def take_up_again(self) -> None:
         """As `take_up`, after a crash of the process: what is outstanding may have been made before."""
         self._may_repeat = True
-        self._dispatcher.schedule(self)
+        self.take_up()
 
     def rest(self) -> None:
         """Take no turns until `restart` or `hold`: the last one crashed."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sagakeep.actors.breaker import NEVER_S, BreakerState
+from sagakeep.actors.breaker import BreakerState
 from sagakeep.actors.gateway import Gateway
 from sagakeep.runtime.clock import Clock
+from sagakeep.runtime.timers import NEVER_S
 
 
 class ServiceState(NamedTuple):
