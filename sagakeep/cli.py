@@ -12,6 +12,7 @@ from typing import Final
 
 import click
 
+from sagakeep.backup_commands import backup, restore
 from sagakeep.complaint import Complaint, complaint_of
 from sagakeep.definition_commands import JSON_OPTION, check, prove
 from sagakeep.errors import BrokenFile, ConfigurationError, SagakeepError
@@ -307,5 +308,7 @@ def config_show(path: str | None) -> None:
         click.echo(f"{f'{name} = {value}':60} # {origin}")
 
 
+main.add_command(backup)
+main.add_command(restore)
 main.add_command(check)
 main.add_command(prove)

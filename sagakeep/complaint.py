@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from sagakeep.errors import (
+    BackupRefused,
     ConfigurationError,
     DiskFull,
     JournalBroken,
@@ -46,6 +47,10 @@ _WORDS: Final[dict[type[BaseException], tuple[str, str]]] = {
     JournalBroken: (
         "the journal could not be written, so the process ends",
         "look after the disk and start again; nothing that was acknowledged is lost",
+    ),
+    BackupRefused: (
+        "the backup cannot be made, or not be used",
+        "what was there before is as it was",
     ),
     JournalError: ("the data directory cannot be used", "look at its path, owner and disk"),
     SagaNotFound: ("there is no such saga", "`sagakeep events DIR` without an id prints all"),

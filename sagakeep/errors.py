@@ -170,5 +170,9 @@ class JournalBroken(JournalError, InDoubt):
     """A write or fsync failed: what it covered is in doubt, nothing more may be appended. Restart."""
 
 
+class BackupRefused(JournalError):
+    """A backup cannot be made here, or what is to be restored is none; what was there stays as it was."""
+
+
 class DiskFull(JournalError):
     """No space for the next segment; nothing was written, so the append may be made again later."""

@@ -38,7 +38,7 @@ LAYERS = {
     "grade": "grade.*",
     "simulation": "simulation.*",
     "proof": "proof.*",
-    "top": "sagakeep __main__ cli definition_commands complaint process serve services",
+    "top": "sagakeep __main__ cli backup_commands definition_commands complaint process serve services",
 }
 
 # What else each layer may import, beside itself.
@@ -81,9 +81,10 @@ RESERVED = {
     },
     "click": {
         *("cli", "definition_commands", "findings.listing", "proof.command", "proof.listing"),
+        *("backup_commands", "offline.backup_listing"),
         *("offline.event_listing", "offline.verify_listing", "offline.repair_listing"),
     },
-    "rich": {"offline.event_listing", "proof.listing", "grade.paper"},
+    "rich": {"offline.backup_listing", "offline.event_listing", "proof.listing", "grade.paper"},
     "prometheus_client": {"actors.numbers"},
     "fcntl": {"runtime.disk"},
     "jmespath": {"expression", "mapping"},

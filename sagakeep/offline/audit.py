@@ -54,6 +54,13 @@ class AuditSummary(NamedTuple):
     deleted: int
     torn_bytes: int
     notes: tuple[str, ...]
+    end: int  # position where the journal ends
+    latest_us: int  # when its last record was decided, microseconds since 1970, UTC; 0 for none
+
+    @property
+    def live(self) -> int:
+        """How many sagas are not final."""
+        return sum(count for status, count in self.sagas.items() if status not in FINAL)
 
 
 class Audit:
@@ -69,6 +76,7 @@ class Audit:
         self._ids: set[str] = set()
         self._events = 0
         self._deleted = 0
+        self._latest_us = 0
         self._notes: tuple[str, ...] = ()
         self._reader: JournalReader | None = None
 
@@ -98,6 +106,8 @@ class Audit:
             deleted=self._deleted,
             torn_bytes=read.torn_bytes,
             notes=read.notes + self._notes,
+            end=read.end,
+            latest_us=self._latest_us,
         )
 
     def _audit_frame(self, frame: ScannedFrame) -> Iterator[AuditedRecord]:
@@ -118,6 +128,7 @@ class Audit:
         before = self._before(record)
         state = fold(before, record)
         self._events += len(record.events)
+        self._latest_us = round(record.at_utc_s * 1e6)
         self._ids.add(record.saga_id)
         if before is not None:
             self._statuses[before.status] -= 1

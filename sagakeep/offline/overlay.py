@@ -22,7 +22,7 @@ class OverlayDisk:
 
     def open(self, path: str, *, create: bool = False) -> DiskFile:
         if create:
-            raise _unwritable(path)
+            raise unwritable(path)
         if path in self._removed:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         make = self._replaced.get(path)
@@ -40,19 +40,19 @@ class OverlayDisk:
         return self._disk.free_bytes(path)
 
     def make_directory(self, path: str) -> None:
-        raise _unwritable(path)
+        raise unwritable(path)
 
     def rename(self, old: str, new: str) -> None:
-        raise _unwritable(old)
+        raise unwritable(old)
 
     def unlink(self, path: str) -> None:
-        raise _unwritable(path)
+        raise unwritable(path)
 
     def sync_directory(self, path: str) -> None:
-        raise _unwritable(path)
+        raise unwritable(path)
 
     def lock(self, path: str) -> DiskLock:
-        raise _unwritable(path)
+        raise unwritable(path)
 
 
 class OverlayFile:
@@ -72,20 +72,21 @@ class OverlayFile:
         pass
 
     def pwrite(self, data: bytes, offset: int) -> None:
-        raise _unwritable(self._path)
+        raise unwritable(self._path)
 
     def fdatasync(self) -> None:
-        raise _unwritable(self._path)
+        raise unwritable(self._path)
 
     def fsync(self) -> None:
-        raise _unwritable(self._path)
+        raise unwritable(self._path)
 
     def allocate(self, size: int) -> None:
-        raise _unwritable(self._path)
+        raise unwritable(self._path)
 
     def truncate(self, size: int) -> None:
-        raise _unwritable(self._path)
+        raise unwritable(self._path)
 
 
-def _unwritable(path: str) -> io.UnsupportedOperation:
+def unwritable(path: str) -> io.UnsupportedOperation:
+    """What a call that would write raises."""
     return io.UnsupportedOperation(f"{path}: an overlay is only read")

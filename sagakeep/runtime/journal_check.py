@@ -91,7 +91,7 @@ class JournalVerification:
 
     def __iter__(self) -> Iterator[ScannedFrame]:
         """Yield every frame with records, in order; raise `JournalCorrupt` at the first damage."""
-        layout = _read_moving_layout(self._disk, self._paths)
+        layout = read_moving_layout(self._disk, self._paths)
         if layout is None:
             raise JournalError(f"{self._paths.root}: there is no journal here")
         self.notes = layout.notes
@@ -118,6 +118,10 @@ def read_layout(disk: Disk, paths: Paths) -> Layout | None:
 
     Raises `JournalCorrupt` when its files contradict each other, `JournalError` when a repair is half done.
     """
+    if disk.exists(paths.restore):
+        raise JournalError(
+            f"{paths.restore}: a restore was interrupted: `sagakeep restore` into {paths.root} again finishes it"
+        )
     if disk.exists(paths.repair):
         raise JournalError(
             f"{paths.repair}: a repair was interrupted: `sagakeep repair {paths.root} --yes`, or a start of the"
@@ -183,7 +187,7 @@ def check_archive(layout: Layout, index: int) -> Archive | None:
     return found
 
 
-def _read_moving_layout(disk: Disk, paths: Paths) -> Layout | None:
+def read_moving_layout(disk: Disk, paths: Paths) -> Layout | None:
     """Return the layout of a journal that a server may be rolling or archiving at this moment."""
     seen = read_head(disk, paths), disk.list(paths.wal), disk.list(paths.archive)
     while True:

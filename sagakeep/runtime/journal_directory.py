@@ -4,6 +4,7 @@
     FORMAT          which journal this is: its uuid; written once, when all else is made
     HEAD            the highest segment in use; replaced each time a segment is begun
     REPAIR          a repair that was decided on and is not finished: see `amendment`
+    RESTORE         a restore that is not finished: nothing here is to be used yet
     wal/*.seg       the segments
     archive/*.zst   segments that are not written to any more, compressed: see `archive`
     snap/*.snap     snapshots
@@ -50,6 +51,10 @@ class Paths(NamedTuple):
     @property
     def repair(self) -> str:
         return f"{self.root}/REPAIR"
+
+    @property
+    def restore(self) -> str:
+        return f"{self.root}/RESTORE"
 
     @property
     def wal(self) -> str:
