@@ -230,14 +230,20 @@ def encode_state(
 
 
 def decode_state(data: bytes) -> tuple[SagaState, tuple[int, int]]:
+    """A saga's state, and where its last record stands. Raises CodecError."""
+    return decode_sleeper(data)[:2]
+
+
+def decode_sleeper(data: bytes) -> tuple[SagaState, tuple[int, int], float | None]:
     """The inverse of `encode_state`. Raises CodecError."""
     value: Any = _first_value(data)
     try:
-        version, _, last, fields = value
+        version, wakes_at_utc_s, last, fields = value
         if version != STATE_VERSION:
             raise CodecError(f"the state's version {version} is not {STATE_VERSION}")
         fields[1] = msgspec.to_builtins(_decode_definition(fields[1]))
-        return msgspec.convert(fields, SagaState), msgspec.convert(last, tuple[int, int])
+        state = msgspec.convert(fields, SagaState)
+        return state, msgspec.convert(last, tuple[int, int]), wakes_at_utc_s
     except _MISFITS as error:
         raise CodecError(f"not a state of version {STATE_VERSION}: {error}") from error
 

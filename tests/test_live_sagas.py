@@ -41,13 +41,18 @@ def test_who_sleeps_is_the_same_saga_in_bytes(table: LiveSagas) -> None:
     assert len(table) == len(NAMES)
 
 
-def test_ids_are_read_while_the_table_changes(table: LiveSagas) -> None:
+@pytest.mark.parametrize("is_asleep", [False, True])
+def test_ids_are_read_while_the_table_changes(table: LiveSagas, is_asleep: bool) -> None:
+    if is_asleep:
+        for name in NAMES:
+            table.lull(name, 5.0)
     seen = []
-    for name in table.ids():
+    for name in table.asleep_ids() if is_asleep else table.awake_ids():
         seen.append(name)
         table.discard(name)
     assert sorted(seen) == sorted(NAMES)
     assert len(table) == 0
+    assert not list(table.asleep_ids())
 
 
 def test_until_when_a_saga_sleeps_is_told(table: LiveSagas) -> None:
@@ -100,14 +105,32 @@ def test_the_bytes_of_a_cut_say_who_sleeps_and_until_when(table: LiveSagas) -> N
 
 def test_what_a_cut_has_can_be_added_to_another_table(table: LiveSagas) -> None:
     table.lull("s1", 77.0)
-    other = LiveSagas()
-    for name, known in table.items():
-        other.add(name, known)
-    for data in table.cut().entries():
-        if isinstance(data, bytes):
-            other.add("s1", data)
+    table.lull("s2", 0.0)
+    other, cut = LiveSagas(), table.cut()
+    for known in cut.awake():
+        other.note(*known)
+    for data in cut.asleep():
+        glance = glance_at_state(data)
+        other.add_asleep(glance.saga_id, data, glance.wakes_at_utc_s or 0.0)
     assert dict(other.items()) == dict(table.items())
-    assert other.asleep_count == 1
+    assert other.asleep_count == 2
+    assert (other.overdue_count(100.0), list(other.waiting_for_operator)) == (1, ["s2"])
+
+
+def test_how_many_should_have_been_woken_is_known_without_a_look_at_them(
+    table: LiveSagas,
+) -> None:
+    for number, name in enumerate(NAMES[:10]):
+        table.lull(name, 1_000.0 + 10 * number)
+    table.lull(NAMES[10], 0.0)
+    assert [table.overdue_count(by) for by in (1_000.0, 1_010.0, 1_050.0, 9_999.0)] == [0, 1, 5, 10]
+    table.wake(NAMES[0])
+    table.discard(NAMES[1])
+    table.note(*named(NAMES[2], 9))
+    assert [table.overdue_count(by) for by in (1_030.0, 1_040.0, 9_999.0)] == [0, 1, 7]
+    assert list(table.waiting_for_operator) == [NAMES[10]]
+    table.wake(NAMES[10])
+    assert not table.waiting_for_operator
 
 
 MOVES = st.lists(
@@ -117,7 +140,7 @@ MOVES = st.lists(
 
 @given(MOVES)
 def test_a_cut_never_changes_and_the_table_is_a_plain_mapping(moves: list[tuple[str, int]]) -> None:
-    table, plain, asleep = LiveSagas(), {}, set()
+    table, plain, asleep = LiveSagas(), {}, {}
     cuts = []
     for count, (move, number) in enumerate(moves):
         name = f"s{number}"
@@ -125,21 +148,23 @@ def test_a_cut_never_changes_and_the_table_is_a_plain_mapping(moves: list[tuple[
             case "note":
                 plain[name] = named(name, count)
                 table.note(*plain[name])
-                asleep.discard(name)
+                asleep.pop(name, None)
             case "lull" if name in plain and name not in asleep:
-                table.lull(name, 1.0)
-                asleep.add(name)
+                asleep[name] = 10.0 * (number % 3)
+                table.lull(name, asleep[name])
             case "wake":
                 assert (table.wake(name) is not None) == (name in asleep)
-                asleep.discard(name)
+                asleep.pop(name, None)
             case "discard":
                 table.discard(name)
                 plain.pop(name, None)
-                asleep.discard(name)
+                asleep.pop(name, None)
             case "cut":
                 cuts.append((table.cut(), dict(plain)))
     assert dict(table.items()) == plain
     assert table.asleep_count == len(asleep)
+    assert set(table.waiting_for_operator) == {name for name in asleep if not asleep[name]}
+    assert table.overdue_count(20.0) == sum(due == 10.0 for due in asleep.values())
     for cut, then in cuts:
         assert dict(cut.items()) == then
         assert len(cut) == len(then)

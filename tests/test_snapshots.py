@@ -17,7 +17,7 @@ from trio.testing import MockClock
 from sagakeep import limits
 from sagakeep.actors.journal import NOTES_BETWEEN_CHECKPOINTS
 from sagakeep.actors.live_sagas import Known
-from sagakeep.actors.recovery import _load_snapshot
+from sagakeep.actors.recovery import _load_snapshot, _Sleeper
 from sagakeep.codec import decode_state
 from sagakeep.state import FINAL, SagaState
 from sagakeep.validation import parse_definition
@@ -71,15 +71,16 @@ async def test_a_snapshot_is_of_a_whole_frame_however_large_the_group_commit(
     assert snapshot is not None
     states = folded(disk, tmp_path)
     live = {name: state for name, state in states.items() if state.status not in FINAL}
-    assert {name: _state(entry) for name, entry in snapshot.live} == live
+    found = map(_state, snapshot.live)
+    assert {state.id: state for state in found} == live
     async with keeping(tmp_path, disk) as sagas:
         assert sagas.recovery is not None
         assert sagas.recovery.from_snapshot
         assert sagas.statistics().total == len(states)
 
 
-def _state(entry: Known | bytes) -> SagaState:
-    return decode_state(entry)[0] if isinstance(entry, bytes) else entry[0]
+def _state(entry: Known | _Sleeper) -> SagaState:
+    return decode_state(entry.data)[0] if isinstance(entry, _Sleeper) else entry[0]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])

@@ -15,7 +15,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import trio
 
@@ -52,6 +52,8 @@ from sagakeep.runtime.timers import Timers
 from sagakeep.thresholds import Thresholds
 
 _log = logging.getLogger(__name__)
+
+ADOPTED_BETWEEN_CHECKPOINTS: Final = 100  # of the live sagas of a start; 10 us each
 
 
 class Ports(NamedTuple):
@@ -237,18 +239,19 @@ class Engine:
             self._ports.run_blocking,
             self._ports.stopwatch,
         )
-        self.committed.on_moved = (self.tally.moved,)
+        self.committed.on_moved = (self.tally.moved, self.alerts.sagas.moved)
         live = self.committed.live.cut()
         self.clock.advance_to(self.committed.counters.latest_utc_s)
         for gateway in self.gateways.values():
             gateway.hold_back()
-        for count, entry in enumerate(live.entries()):
-            if isinstance(entry, bytes):
-                glance = glance_at_state(entry)
-                self.registry.adopt_asleep(glance.saga_id, glance.wakes_at_utc_s or 0.0)
-            else:
-                self.registry.adopt(*entry)
-            if count % 100 == 0:
+        for count, known in enumerate(live.awake()):
+            self.registry.adopt(*known)
+            if count % ADOPTED_BETWEEN_CHECKPOINTS == 0:
+                await trio.lowlevel.checkpoint()
+        for count, data in enumerate(live.asleep()):
+            glance = glance_at_state(data)
+            self.registry.adopt_asleep(glance.saga_id, glance.wakes_at_utc_s or 0.0)
+            if count % ADOPTED_BETWEEN_CHECKPOINTS == 0:
                 await trio.lowlevel.checkpoint()
         await self.registry.settle()  # each has asked for what is outstanding
         for gateway in self.gateways.values():

@@ -1,8 +1,7 @@
 """The table of live sagas: the durable state of each, a value while it is awake and bytes while it sleeps.
 
-    shard 0    {id: (state, position), id: bytes, ...}          in use
-    shard 1    {id: bytes, ...}                                  shared with a cut: copied before it is changed
-    ...
+    awake     shard 0 {id: (state, position), ...}   shard 1 ...
+    asleep    shard 0 {id: bytes, ...}               shard 1 ...      shared with a cut, then copied to change
 
 A saga that only waits (for a time, or for an operator) is kept as the bytes that a snapshot would hold of it, a
 fifth of its size as a value: a million of them fit where a hundred thousand did. Whoever asks for it gets it as
@@ -12,6 +11,9 @@ A cut is all of the table at one instant. It costs a list of the shards; the tab
 it first changes it, a few microseconds each time, so that no cut and no growth of one large table holds
 the loop. The idea is that of copy-on-write pages, as Redis uses them for its snapshots.
 
+Whoever looks after those that sleep need not look at each: how many should have been woken by a time is counted
+where they fall asleep and wake, and who waits for an operator is in a set.
+
 Only the loop's thread changes the table; a cut may be read in any thread.
 """
 
@@ -19,10 +21,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
-from typing import Final
+from typing import Final, Generic, TypeVar
 from zlib import crc32
 
-from sagakeep.codec import decode_state, encode_state, glance_at_state
+from sagakeep.codec import decode_sleeper, decode_state, encode_state, glance_at_state
+from sagakeep.runtime.due_tally import DueTally
 from sagakeep.runtime.journal_files import Position
 from sagakeep.state import SagaState
 
@@ -30,115 +33,173 @@ SHARDS: Final = 256  # of a million sagas one has 4,000: copied in less than 0.1
 _MASK: Final = SHARDS - 1
 
 Known = tuple[SagaState, Position]
-Shard = dict[str, Known | bytes]
+V = TypeVar("V")
 
 
-class _Shards:
-    """Live sagas by shard, to be read."""
+class _Shards(Generic[V]):
+    """One half of the table: a dictionary in pieces, each copied before it changes while a cut has it."""
 
-    def __init__(self, shards: list[Shard]) -> None:
-        self._shards = shards
+    __slots__ = ("_is_shared", "pieces")
+
+    def __init__(self) -> None:
+        self.pieces: list[dict[str, V]] = [{} for _ in range(SHARDS)]
+        self._is_shared = [False] * SHARDS
+
+    def share(self) -> list[dict[str, V]]:
+        """All of it as it is now."""
+        self._is_shared = [True] * SHARDS
+        return list(self.pieces)
+
+    def own(self, index: int) -> dict[str, V]:
+        """A piece, for changing it."""
+        if self._is_shared[index]:
+            self._is_shared[index] = False
+            self.pieces[index] = self.pieces[index].copy()
+        return self.pieces[index]
+
+
+class _Readable:
+    """Live sagas, to be read."""
+
+    def __init__(self, awake: list[dict[str, Known]], asleep: list[dict[str, bytes]]) -> None:
+        self._awake = awake
+        self._asleep = asleep
 
     def __len__(self) -> int:
-        return sum(map(len, self._shards))
+        return sum(map(len, self._awake)) + sum(map(len, self._asleep))
 
     def __contains__(self, saga_id: str) -> bool:
-        return saga_id in self._shards[_index(saga_id)]
+        index = _index(saga_id)
+        return saga_id in self._awake[index] or saga_id in self._asleep[index]
 
     def get(self, saga_id: str) -> Known | None:
         """The saga's durable state and where its last record stands; decoded, when it sleeps."""
-        entry = self._shards[_index(saga_id)].get(saga_id)
-        return decode_known(entry) if isinstance(entry, bytes) else entry
+        index = _index(saga_id)
+        known = self._awake[index].get(saga_id)
+        if known is not None:
+            return known
+        data = self._asleep[index].get(saga_id)
+        return None if data is None else decode_known(data)
 
     def items(self) -> Iterator[tuple[str, Known]]:
         """Every saga as a value; for a look at few, since those that sleep are decoded."""
-        for shard in self._shards:
-            for saga_id, entry in shard.items():
-                yield saga_id, decode_known(entry) if isinstance(entry, bytes) else entry
+        for awake in self._awake:
+            yield from awake.items()
+        for asleep in self._asleep:
+            for saga_id, data in asleep.items():
+                yield saga_id, decode_known(data)
 
-    def entries(self) -> Iterator[Known | bytes]:
-        """Every saga as it is kept."""
-        return chain.from_iterable(shard.values() for shard in self._shards)
+    def awake(self) -> Iterator[Known]:
+        """Every saga that is awake."""
+        return chain.from_iterable(piece.values() for piece in self._awake)
+
+    def asleep(self) -> Iterator[bytes]:
+        """Every saga that sleeps, as it is kept."""
+        return chain.from_iterable(piece.values() for piece in self._asleep)
 
     def encoded(self) -> Iterator[bytes]:
         """Every saga as bytes (`sagakeep.codec.encode_state`)."""
-        for entry in self.entries():
-            yield entry if isinstance(entry, bytes) else encode_state(*entry)
+        for known in self.awake():
+            yield encode_state(*known)
+        yield from self.asleep()
 
 
-class Cut(_Shards):
+class Cut(_Readable):
     """The live sagas at one instant; never changes."""
 
 
-class LiveSagas(_Shards):
-    """The table itself: what is durable of every live saga now."""
+class LiveSagas(_Readable):
+    """The table itself: what is durable of every live saga now. `waiting_for_operator` has those that sleep
+    until somebody says a word."""
 
     def __init__(self) -> None:
-        super().__init__([{} for _ in range(SHARDS)])
-        self._is_shared = [False] * SHARDS
+        self._values: _Shards[Known] = _Shards()
+        self._bytes: _Shards[bytes] = _Shards()
+        super().__init__(self._values.pieces, self._bytes.pieces)
         self.asleep_count = 0
+        self.waiting_for_operator: dict[str, None] = {}
+        self._wakes = DueTally()
 
-    def ids(self) -> Iterator[str]:
-        """Every id; the table may change while they are read."""
+    def awake_ids(self) -> Iterator[str]:
+        """Every id of who is awake; the table may change while they are read."""
         for index in range(SHARDS):
-            yield from list(self._shards[index])
+            yield from list(self._awake[index])
+
+    def asleep_ids(self) -> Iterator[str]:
+        """Every id of who sleeps; the table may change while they are read."""
+        for index in range(SHARDS):
+            yield from list(self._asleep[index])
+
+    def overdue_count(self, by_utc_s: float) -> int:
+        """How many sleep that were to be woken before this time, to DueTally's precision."""
+        return self._wakes.late(by_utc_s)
 
     def wakes_at_utc_s(self, saga_id: str) -> float | None:
         """Until when it sleeps, 0 for an operator's word; None when it is awake or not live."""
-        entry = self._shards[_index(saga_id)].get(saga_id)
-        return glance_at_state(entry).wakes_at_utc_s if isinstance(entry, bytes) else None
+        data = self._asleep[_index(saga_id)].get(saga_id)
+        return None if data is None else glance_at_state(data).wakes_at_utc_s
 
     def position(self, saga_id: str) -> tuple[int, int] | None:
         """Where its last record stands, without waking it."""
-        entry = self._shards[_index(saga_id)].get(saga_id)
-        return glance_at_state(entry).last if isinstance(entry, bytes) else entry and entry[1]
+        index = _index(saga_id)
+        known = self._awake[index].get(saga_id)
+        if known is not None:
+            return known[1]
+        data = self._asleep[index].get(saga_id)
+        return None if data is None else glance_at_state(data).last
 
     def note(self, state: SagaState, position: Position) -> None:
         """This is its state now; it is awake."""
-        shard = self._own(state.id)
-        if self.asleep_count and isinstance(shard.get(state.id), bytes):
-            self.asleep_count -= 1
-        shard[state.id] = (state, position)
+        index = _index(state.id)
+        if self.asleep_count and state.id in self._asleep[index]:
+            self._forget_asleep(state.id, index)
+        self._values.own(index)[state.id] = (state, position)
 
-    def add(self, saga_id: str, entry: Known | bytes) -> None:
-        """Take up a saga from a snapshot, as a value if it has something to do."""
-        self._own(saga_id)[saga_id] = entry
-        self.asleep_count += isinstance(entry, bytes)
+    def add_asleep(self, saga_id: str, data: bytes, wakes_at_utc_s: float) -> None:
+        """Take up one that sleeps until a time, 0 for an operator's word."""
+        self._bytes.own(_index(saga_id))[saga_id] = data
+        self.asleep_count += 1
+        if wakes_at_utc_s:
+            self._wakes.add(wakes_at_utc_s)
+        else:
+            self.waiting_for_operator[saga_id] = None
 
     def lull(self, saga_id: str, wakes_at_utc_s: float) -> None:
         """Let it sleep until a time, 0 for an operator's word."""
-        entry = self._shards[_index(saga_id)][saga_id]
-        assert not isinstance(entry, bytes), "who sleeps is not lulled"
-        self._own(saga_id)[saga_id] = encode_state(*entry, wakes_at_utc_s)
-        self.asleep_count += 1
+        known = self._values.own(_index(saga_id)).pop(saga_id)
+        self.add_asleep(saga_id, encode_state(*known, wakes_at_utc_s), wakes_at_utc_s)
 
     def wake(self, saga_id: str) -> Known | None:
         """Its state as a value again, None when it does not sleep."""
-        entry = self._shards[_index(saga_id)].get(saga_id)
-        if not isinstance(entry, bytes):
+        index = _index(saga_id)
+        data = self._asleep[index].get(saga_id)
+        if data is None:
             return None
-        known = self._own(saga_id)[saga_id] = decode_known(entry)
-        self.asleep_count -= 1
+        state, last, wakes_at_utc_s = decode_sleeper(data)
+        self._take_off(saga_id, index, wakes_at_utc_s)
+        known = self._values.own(index)[saga_id] = state, Position(*last)
         return known
 
     def discard(self, saga_id: str) -> None:
         """It is live no more, if it was."""
-        entry = self._own(saga_id).pop(saga_id, None)
-        if isinstance(entry, bytes):
-            self.asleep_count -= 1
+        index = _index(saga_id)
+        if self._values.own(index).pop(saga_id, None) is None and saga_id in self._asleep[index]:
+            self._forget_asleep(saga_id, index)
 
     def cut(self) -> Cut:
         """All of it at this instant, in constant time."""
-        self._is_shared = [True] * SHARDS
-        return Cut(list(self._shards))
+        return Cut(self._values.share(), self._bytes.share())
 
-    def _own(self, saga_id: str) -> Shard:
-        """Its shard, for changing it."""
-        index = _index(saga_id)
-        if self._is_shared[index]:
-            self._is_shared[index] = False
-            self._shards[index] = self._shards[index].copy()
-        return self._shards[index]
+    def _forget_asleep(self, saga_id: str, index: int) -> None:
+        self._take_off(saga_id, index, glance_at_state(self._asleep[index][saga_id]).wakes_at_utc_s)
+
+    def _take_off(self, saga_id: str, index: int, wakes_at_utc_s: float | None) -> None:
+        del self._bytes.own(index)[saga_id]
+        self.asleep_count -= 1
+        if wakes_at_utc_s:
+            self._wakes.take_off(wakes_at_utc_s)
+        else:
+            self.waiting_for_operator.pop(saga_id, None)
 
 
 def _index(saga_id: str) -> int:

@@ -99,9 +99,12 @@ async def recover(
     return RecoverySummary(len(committed.live), records, events, seconds, use)
 
 
-async def _take_up(found: Sequence[tuple[str, Known | bytes]], live: LiveSagas) -> None:
-    for count, (saga_id, entry) in enumerate(found, start=1):
-        live.add(saga_id, entry)
+async def _take_up(found: Sequence[Known | _Sleeper], live: LiveSagas) -> None:
+    for count, entry in enumerate(found, start=1):
+        if isinstance(entry, _Sleeper):
+            live.add_asleep(*entry)
+        else:
+            live.note(*entry)
         if count % ADDED_BETWEEN_CHECKPOINTS == 0:
             await trio.lowlevel.checkpoint()
 
@@ -158,9 +161,17 @@ def _next_piece(folding: Iterator[_Noted], stopwatch: Callable[[], float]) -> li
 # Snapshots
 
 
+class _Sleeper(NamedTuple):
+    """A saga that sleeps, as LiveSagas takes it up."""
+
+    saga_id: str
+    data: bytes
+    wakes_at_utc_s: float
+
+
 class _Snapshot(NamedTuple):
     position: int
-    live: list[tuple[str, Known | bytes]]  # by id; bytes if it sleeps
+    live: list[Known | _Sleeper]
     statistics: Statistics
 
 
@@ -179,10 +190,11 @@ def _load_snapshot(disk: Disk, directory: str) -> _Snapshot | None:
     return _Snapshot(stored.position, live, statistics)
 
 
-def _entry(data: bytes) -> tuple[str, Known | bytes]:
+def _entry(data: bytes) -> Known | _Sleeper:
     glance = glance_at_state(data)
-    is_asleep = glance.wakes_at_utc_s is not None
-    return glance.saga_id, data if is_asleep else decode_known(data)
+    if glance.wakes_at_utc_s is None:
+        return decode_known(data)
+    return _Sleeper(glance.saga_id, data, glance.wakes_at_utc_s)
 
 
 def save_snapshot(

@@ -1,94 +1,142 @@
-"""The saga watch: looks at every live saga in turn, a few at a time, and tells which are late.
+"""The saga watch: tells which sagas are late and which are held, whatever their number.
 
-    round:  100 sagas | rest 50 ms | 100 sagas | ... | pause | the next round
+    awake     looked at in turn:   100 sagas | rest 50 ms | 100 sagas | ... | pause | the next round
+    asleep    counted where they fall asleep and wake (LiveSagas); looked for only when some are late
+    held      noted when they move
 
 A saga is late when whatever it waits for should have come long ago (sagakeep.alert.due_utc_s): it may wait in a
-queue of a service that is short of room, or something is broken. One round over a million sagas takes
-minutes, over ten thousand seconds; it never holds the loop up, and costs a hundredth of a processor.
+queue of a service that is short of room, or something is broken. A round never holds the loop up
+and costs a hundredth of a processor while many are awake; a million that sleep cost it nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Final
 
 import trio
 
 from sagakeep import saga_status
-from sagakeep.actors.committed import Committed
+from sagakeep.actors.committed import Committed, Note
 from sagakeep.alert import SAGAS_NAMED_MAX, Severity, Trouble, count_of, due_utc_s
+from sagakeep.definition import OnFailure
+from sagakeep.runtime.journal_files import Position
 from sagakeep.state import SagaState
 
 AT_ONCE: Final = 100
+GLANCES_AT_ONCE: Final = 500  # 5 us each
 REST_S: Final = 0.05
 PAUSE_S: Final = 1.0
 
 
 class SagaWatch:
-    """Goes round; `troubles` is what the last whole round found."""
+    """Goes round; `troubles` is what the last whole round found.
+
+    It is told of each move once recovery is over.
+    """
 
     def __init__(
         self, committed: Committed, now_utc_s: Callable[[], float], stuck_after_s: float
     ) -> None:
-        self._committed = committed
+        self._live = committed.live
         self._now_utc_s = now_utc_s
         self._stuck_after_s = stuck_after_s
         self._began_utc_s = now_utc_s()  # what was late before this process is not its lateness
+        self._held: dict[str, None] = {}  # in the order in which they came to be
         self.troubles: list[Trouble] = []
         self.rounds = 0
 
+    def moved(self, note: Note, position: Position) -> None:
+        """The status of a saga has changed, or it was deleted."""
+        if _is_held(note.state):
+            self._held[note.state.id] = None
+        elif note.before is saga_status.FAILED:
+            self._held.pop(note.state.id, None)
+
     async def run(self) -> None:
         """Go round until cancelled."""
+        await self._find_held()
         while True:
-            late, held = await self._round()
-            self.troubles = [*self._stuck(late), *_held(held)]
+            late = await self._late_awake()
+            late_asleep = self._live.overdue_count(self._late_before_utc_s())
+            names = await self._late_asleep(min(late_asleep, SAGAS_NAMED_MAX))
+            self.troubles = [
+                *self._stuck(len(late) + late_asleep, sorted(late) + sorted(names)),
+                *self._held_trouble(),
+            ]
             self.rounds += 1
             await trio.sleep(PAUSE_S)
 
-    async def _round(self) -> tuple[list[str], list[str]]:
-        late, held = [], []
-        live = self._committed.live
-        for count, saga_id in enumerate(live.ids(), start=1):
-            wakes_at_utc_s = live.wakes_at_utc_s(saga_id)
-            known = None if wakes_at_utc_s else live.get(saga_id)
-            if wakes_at_utc_s:
-                late += [saga_id] if self._is_late(wakes_at_utc_s) else []
-            elif known is not None and known[0].status in saga_status.MOVING:
-                late += [saga_id] if self._is_late(due_utc_s(known[0])) else []
-            elif known is not None and _is_held(known[0]):
-                held.append(saga_id)
+    async def _find_held(self) -> None:
+        """Find those that were held before this process, or before it was told of moves."""
+        for count, saga_id in enumerate(list(self._live.waiting_for_operator), start=1):
+            known = self._live.get(saga_id)
+            if known is not None and _is_held(known[0]):
+                self._held[saga_id] = None
             if count % AT_ONCE == 0:
                 await trio.sleep(REST_S)
-        return late, held
 
-    def _is_late(self, due_utc_s: float) -> bool:
-        by_utc_s = max(due_utc_s, self._began_utc_s) + self._stuck_after_s
-        return self._now_utc_s() > by_utc_s
+    async def _late_awake(self) -> list[str]:
+        late = []
+        for count, saga_id in enumerate(self._live.awake_ids(), start=1):
+            known = self._live.get(saga_id)
+            if known is not None and self._is_late(known[0]):
+                late.append(saga_id)
+            if count % AT_ONCE == 0:
+                await trio.sleep(REST_S)
+        return late
 
-    def _stuck(self, late: list[str]) -> Iterator[Trouble]:
-        if late:
+    async def _late_asleep(self, wanted: int) -> list[str]:
+        """Name so many of those that should have been woken."""
+        names: list[str] = []
+        if not wanted:
+            return names
+        for count, saga_id in enumerate(self._live.asleep_ids(), start=1):
+            wakes_at_utc_s = self._live.wakes_at_utc_s(saga_id)
+            if wakes_at_utc_s and wakes_at_utc_s < self._late_before_utc_s():
+                names.append(saga_id)
+            if len(names) == wanted:
+                break
+            if count % GLANCES_AT_ONCE == 0:
+                await trio.sleep(REST_S)
+        return names
+
+    def _is_late(self, state: SagaState) -> bool:
+        return state.status in saga_status.MOVING and due_utc_s(state) < self._late_before_utc_s()
+
+    def _late_before_utc_s(self) -> float:
+        """What was due before this time is late; nothing is until the process has had its time."""
+        by_utc_s = self._now_utc_s() - self._stuck_after_s
+        return by_utc_s if by_utc_s > self._began_utc_s else 0.0
+
+    def _stuck(self, count: int, names: list[str]) -> Iterator[Trouble]:
+        if count:
             yield Trouble(
                 "saga_stuck",
                 Severity.CRITICAL,
-                f"{count_of(len(late))} stuck: what is waited for is more than"
+                f"{count_of(count)} stuck: what is waited for is more than"
                 f" {self._stuck_after_s:g} s late",
                 "see waitingFor of one of them, and whether its service's queue moves",
-                count=len(late),
-                sagas=tuple(sorted(late)[:SAGAS_NAMED_MAX]),
+                count=count,
+                sagas=tuple(names[:SAGAS_NAMED_MAX]),
+            )
+
+    def _held_trouble(self) -> Iterator[Trouble]:
+        if self._held:
+            yield Trouble(
+                "saga_held",
+                Severity.WARNING,
+                f"{count_of(len(self._held))} held after a failure, as onFailure says",
+                "the history of each says why; retry it, or have it undone",
+                count=len(self._held),
+                sagas=tuple(islice(self._held, SAGAS_NAMED_MAX)),
             )
 
 
 def _is_held(state: SagaState) -> bool:
-    return state.status is saga_status.FAILED and state.definition.on_failure == "hold"
-
-
-def _held(held: list[str]) -> Iterator[Trouble]:
-    if held:
-        yield Trouble(
-            "saga_held",
-            Severity.WARNING,
-            f"{count_of(len(held))} held after a failure, as onFailure says",
-            "the history of each says why; retry it, or have it undone",
-            count=len(held),
-            sagas=tuple(sorted(held)[:SAGAS_NAMED_MAX]),
-        )
+    return (
+        state.status is saga_status.FAILED
+        and state.definition.on_failure is OnFailure.HOLD
+        and not state.deleted
+    )

@@ -172,8 +172,8 @@ RECOVERY = (
     Bug(
         "two-actors-for-a-saga",
         f"{_A}engine.py",
-        "                self.registry.adopt(*entry)",
-        "                self.registry.adopt(*entry)\n                self.registry.adopt(*entry)",
+        "            self.registry.adopt(*known)",
+        "            self.registry.adopt(*known)\n            self.registry.adopt(*known)",
     ),
     Bug(
         "time-runs-back-over-a-restart",

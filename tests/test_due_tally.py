@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sagakeep.runtime.due_tally import SPAN_S, DueTally
+
+TIMES = st.floats(min_value=0.0, max_value=300.0)
+
+
+@given(st.lists(TIMES), st.lists(TIMES, min_size=1), st.data())
+def test_it_counts_what_a_list_would_to_the_span(
+    dues: list[float], looks: list[float], data: st.DataObject
+) -> None:
+    tally, left = DueTally(), []
+    for due in dues:
+        tally.add(due)
+        left.append(due)
+        if data.draw(st.booleans()):
+            tally.take_off(left.pop(data.draw(st.integers(0, len(left) - 1))))
+    for by in looks:
+        assert tally.late(by) == sum(due // SPAN_S < by // SPAN_S for due in left)
+    assert len(tally) == len(left)
+
+
+def test_spans_that_are_over_and_empty_are_forgotten() -> None:
+    tally = DueTally()
+    for number in range(1_000):
+        tally.add(number * SPAN_S)
+        tally.take_off(number * SPAN_S)
+        assert tally.late((number + 1) * SPAN_S) == 0
+    assert not tally._counts
+    assert not tally._spans
