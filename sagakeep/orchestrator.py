@@ -68,8 +68,8 @@ class SagaPage(NamedTuple):
 
 
 class Orchestrator:
-    """Sagas on one directory. Every method may wait but `statistics`, `health`, `alerts`, `service_states` and
-    `metrics`.
+    """Sagas on one directory. Every method may wait but `statistics`, `health`, `alerts`, `service_states`,
+    `is_at_rest` and `metrics`.
 
     What changes a saga is durable when it returns. While recovery lasts those methods raise Unavailable;
     `wait_recovered` waits for its end.
@@ -277,6 +277,10 @@ class Orchestrator:
     def journal_statistics(self) -> JournalStatistics:
         """What was written since the start."""
         return self._engine.files.statistics()
+
+    def is_at_rest(self) -> bool:
+        """Is there nothing to be decided or written at this moment?"""
+        return not self._engine.registry.turns_queued and not self._engine.journal.queued[0]
 
     def health(self) -> dict[str, Check]:
         """What works and what does not: journal, registry, recovery, disk, capacity."""

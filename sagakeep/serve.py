@@ -29,7 +29,7 @@ from sagakeep.http.edge import edge
 from sagakeep.http.server import ServerLimits, serve_http
 from sagakeep.orchestrator import Orchestrator, opening_orchestrator
 from sagakeep.process import keep_no_core, room_for_connections
-from sagakeep.runtime.collector import slow_collector_down
+from sagakeep.runtime.collector import collect_at_rest, slow_collector_down
 from sagakeep.services import make_services
 from sagakeep.settings.config import Config
 
@@ -96,6 +96,7 @@ async def _serve_until(
         _log.info("listening on %s, recovering", ", ".join(addresses))
         nursery.start_soon(_announce, orchestrator, config, addresses, announce)
         slow_collector_down()
+        nursery.start_soon(collect_at_rest, orchestrator.is_at_rest)
         await stop.wait()
         http_stopping.set()
         await orchestrator.drain(config.grace_s)

@@ -204,8 +204,9 @@ class Mailbox(Generic[M]):
         return envelope
 
     def close(self) -> None:
-        """Refuse what comes, and answer what waits with MailboxClosed."""
+        """Refuse what comes, and answer what waits with MailboxClosed; the actor is let go of."""
         self._closed = True
+        self._arrived = _nobody
         while (envelope := self.take_nowait()) is not None:
             envelope.abandon()
 
@@ -217,3 +218,7 @@ class Mailbox(Generic[M]):
     def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
         self._reader = None
         return trio.lowlevel.Abort.SUCCEEDED
+
+
+def _nobody() -> None:
+    """Whom a closed mailbox tells: its actor and it would otherwise keep each other."""
