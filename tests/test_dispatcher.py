@@ -115,3 +115,19 @@ async def test_it_can_be_cancelled_and_run_again(is_busy: bool) -> None:
     with trio.move_on_after(0.01):
         await house.dispatcher.run()
     assert house.log == (["a", "a"] if is_busy else [])
+
+
+async def test_a_turn_in_passing_is_taken_at_once_and_only_while_turns_are_given() -> None:
+    house = House()
+    house.dispatcher.turn(Actor(house.log, "too early"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(house.dispatcher.run)
+        await trio.testing.wait_all_tasks_blocked()
+        house.schedule("later")
+        house.dispatcher.turn(Actor(house.log, "now"))
+        house.dispatcher.turn(Actor(house.log, "bug"))
+        assert house.log == ["now", "bug"]
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    house.dispatcher.turn(Actor(house.log, "too late"))
+    assert (house.log, house.crashes) == (["now", "bug", "later"], ["bug: bug"])

@@ -66,7 +66,7 @@ _WRITE_TAGS: Final = {
 _DROP_TAG: Final = "DELETE FROM tag WHERE key = ? AND value = ? AND created_us = ? AND saga_id = ?"
 _FIND: Final = f"SELECT {_COLUMNS} FROM saga WHERE saga_id = ?"
 _FIND_KEY: Final = (
-    f"SELECT {_COLUMNS} FROM saga INDEXED BY by_key WHERE idempotency_key = ?"
+    f"SELECT {_COLUMNS} FROM saga INDEXED BY by_key WHERE idempotency_key = ? AND idempotency_key <> ''"
     " ORDER BY created_us LIMIT 1"
 )
 
@@ -236,7 +236,7 @@ def _values(state: SagaState, position: tuple[int, int]) -> tuple[Value, ...]:
         *position,
         state.deleted,
         state.body_digest,
-        state.idempotency_key or None,
+        state.idempotency_key,  # never None: sqlite3 looks for an adapter for it, as long as for half a row
     )
 
 

@@ -241,10 +241,10 @@ class SagaActor:
         self._world.journal.append(data, note, self)
 
     def durable(self, position: Position) -> None:
-        """The pending decision is a fact; what follows from it is done in the next turn."""
+        """The pending decision is a fact; what follows from it is done at once."""
         self._position = position
         self._is_resting = False
-        self._dispatcher.schedule(self)
+        self._dispatcher.turn(self)
 
     def refused(self, error: JournalBroken) -> None:
         """The pending decision is in doubt, and the process is about to end."""

@@ -3,8 +3,9 @@
     something arrives -> schedule(actor) -> ready -> actor.turn()          64 turns, then everybody else's turn
 
 A turn is plain synchronous code: it takes what is there, decides, and hands on what has to wait (an append, a
-call, a timer) to somebody who will schedule the actor again. So an actor that waits is an object and no task;
-a task for each, woken for each message and again for each append, was a third of what a saga cost.
+call, a timer) to somebody who will schedule the actor again, or give it its turn in passing (`turn`), as the
+journal does while what it has just made durable is still in the cache. So an actor that waits is an object and
+no task; a task for each, woken for each message and again for each append, was a third of what a saga cost.
 What an actor gives up for that is `await`; what it keeps is its own mailbox, one turn at a time, and that a
 crash ends its turn and nothing else: `crashed` is told.
 
@@ -41,6 +42,7 @@ class Dispatcher(Generic[A]):
     def __init__(self, crashed: Callable[[A, Exception], None]) -> None:
         self._crashed = crashed
         self._ready: deque[A] = deque()
+        self._is_running = False
         self._task: trio.lowlevel.Task | None = None  # set while it waits for work
 
     def __len__(self) -> int:
@@ -57,21 +59,30 @@ class Dispatcher(Generic[A]):
             task, self._task = self._task, None
             trio.lowlevel.reschedule(task)
 
+    def turn(self, actor: A) -> None:
+        """Give the actor a turn now, in the task that asks for it, unless `run` has ended; never from within a
+        turn."""
+        if not self._is_running:
+            return
+        try:
+            actor.turn()
+        except Exception as error:  # the supervisor's place: one actor's bug is not its siblings'
+            self._crashed(actor, error)
+
     async def run(self) -> None:
-        """Run turns, for ever."""
-        while True:
-            if not self._ready:
-                await self._wait_for_work()
-            for _ in range(min(len(self._ready), TURNS_BETWEEN_CHECKPOINTS)):
-                actor = self._ready.popleft()
-                actor.is_scheduled = False
-                try:
-                    actor.turn()
-                except (
-                    Exception
-                ) as error:  # the supervisor's place: one actor's bug is not its siblings'
-                    self._crashed(actor, error)
-            await trio.lowlevel.checkpoint()
+        """Run turns, until cancelled."""
+        self._is_running = True
+        try:
+            while True:
+                if not self._ready:
+                    await self._wait_for_work()
+                for _ in range(min(len(self._ready), TURNS_BETWEEN_CHECKPOINTS)):
+                    actor = self._ready.popleft()
+                    actor.is_scheduled = False
+                    self.turn(actor)
+                await trio.lowlevel.checkpoint()
+        finally:
+            self._is_running = False
 
     async def _wait_for_work(self) -> None:
         self._task = trio.lowlevel.current_task()

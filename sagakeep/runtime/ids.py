@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from struct import iter_unpack
 from typing import Final
 
 POOLED_IDS: Final = 128  # chance is asked for in one system call for so many
+_CHANCE: Final = (1 << 62) - 1
 
 
 class Ids:
@@ -17,17 +19,24 @@ class Ids:
     ) -> None:
         self._now_utc_s = now_utc_s
         self._chance = chance
-        self._pool = b""
+        self._pool: list[str] = []
         self._last = 0
 
     def next(self) -> str:
         """A new id; later ids sort after earlier ones."""
         tick = int(self._now_utc_s() * 1000) << 12
         self._last = max(tick, self._last + 1)
-        millis, count = self._last >> 12, self._last & 0xFFF
         if not self._pool:
-            self._pool = self._chance(8 * POOLED_IDS)
-        tail = int.from_bytes(self._pool[:8], "big") & (1 << 62) - 1
-        self._pool = self._pool[8:]
-        digits = f"{millis << 80 | 7 << 76 | count << 64 | 2 << 62 | tail:032x}"
-        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+            self._pool = _tails(self._chance(8 * POOLED_IDS))
+        head = f"{self._last:015x}"
+        return f"{head[:8]}-{head[8:12]}-7{head[12:]}-{self._pool.pop()}"
+
+
+def _tails(chance: bytes) -> list[str]:
+    """The last two parts of an id, for each eight bytes of chance; the next one is the last."""
+    texts = []
+    for (number,) in iter_unpack(">Q", chance):
+        digits = f"{2 << 62 | number & _CHANCE:016x}"
+        texts.append(f"{digits[:4]}-{digits[4:]}")
+    texts.reverse()
+    return texts

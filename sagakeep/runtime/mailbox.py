@@ -16,7 +16,6 @@ awaiting anything else is bounded by what the mailbox holds.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -134,13 +133,16 @@ class Mailbox(Generic[M]):
     def __init__(self, bound: int, arrived: Callable[[], None] | None = None) -> None:
         self._bound = bound
         self._arrived = arrived or self._wake_reader
-        self._control: deque[Envelope[M]] | None = None  # a lane is made when it is used: most
-        self._ordinary: deque[Envelope[M]] | None = None  # mailboxes are empty most of the time
+        self._control: list[Envelope[M]] = []  # lists, for lanes are short, and most are empty
+        self._ordinary: list[Envelope[M]] = []
         self._reader: trio.lowlevel.Task | None = None
         self._closed = False
 
     def __len__(self) -> int:
-        return len(self._control or ()) + len(self._ordinary or ())
+        return len(self._control) + len(self._ordinary)
+
+    def __bool__(self) -> bool:
+        return bool(self._control or self._ordinary)
 
     def tell_nowait(self, message: M) -> None:
         """Queue a message. Raises MailboxFull or MailboxClosed."""
@@ -150,8 +152,6 @@ class Mailbox(Generic[M]):
         """Queue what the actor has called for; False, and nothing queued, once the mailbox is closed."""
         if self._closed:
             return False
-        if self._control is None:
-            self._control = deque()
         self._control.append(Envelope(message))
         self._arrived()
         return True
@@ -170,8 +170,6 @@ class Mailbox(Generic[M]):
         """Queue somebody else's envelope. Raises MailboxFull or MailboxClosed."""
         if self._closed:
             raise MailboxClosed("the actor has ended")
-        if self._ordinary is None:
-            self._ordinary = deque()
         if len(self._ordinary) >= self._bound:
             raise MailboxFull(f"{self._bound} messages wait already")
         self._ordinary.append(envelope)
@@ -179,17 +177,8 @@ class Mailbox(Generic[M]):
 
     def take_nowait(self) -> Envelope[M] | None:
         """Take the next message, control first; None when there is none."""
-        if self._control:
-            envelope = self._control.popleft()
-            if not self._control:
-                self._control = None
-        elif self._ordinary:
-            envelope = self._ordinary.popleft()
-            if not self._ordinary:
-                self._ordinary = None
-        else:
-            return None
-        return envelope
+        lane = self._control or self._ordinary
+        return lane.pop(0) if lane else None
 
     async def receive(self) -> Envelope[M]:
         """Take the next message, control first; waits for one."""
