@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from sagakeep.runtime.journal_files import open_journal
+from sagakeep.runtime.journal_files import open_journal, verify_journal
 from sagakeep.simulation.disk import MemoryDisk
 
 
@@ -52,3 +52,18 @@ def test_names_that_a_killed_start_gave_are_not_lost_by_a_power_cut(
         open_journal(disk.cut_power(Random(seed)), "d", now_ns=0, segment_bytes=8192).files.close(
             clean=False
         )
+
+
+@pytest.mark.parametrize("second", range(1, 9))
+@pytest.mark.parametrize("third", range(1, 9))
+def test_nor_are_those_that_two_starts_gave_to_a_journal_that_was_there(
+    second: int, third: int
+) -> None:
+    for seed in range(20):
+        disk = Unsynced(0)
+        begin(disk, 0)
+        begin(disk, second)
+        begin(disk, third)
+        cut = disk.cut_power(Random(seed))
+        list(verify_journal(cut.copy(), "d"))
+        open_journal(cut, "d", now_ns=0, segment_bytes=8192).files.close(clean=False)
