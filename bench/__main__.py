@@ -24,7 +24,7 @@ from bench.peers import table as peers
 from bench.provenance import provenance
 from bench.results import DIRECTORY, README, run_all
 from bench.targets import table_of
-from sagakeep.runtime.collector import slow_collector_down
+from sagakeep.runtime.collector import turn_collector_off
 
 BENCHMARKS: Final[dict[str, Benchmark]] = {
     "engine": Benchmark(engine.measure, engine.SCALE),
@@ -88,7 +88,7 @@ def main(
 
 def run(name: str, scale: Scale) -> Numbers:
     """Measure one of BENCHMARKS, with a bar where somebody can see it."""
-    slow_collector_down()  # as `sagakeep serve` does; the floors gain from it too
+    turn_collector_off()  # as `sagakeep serve` does; the floors gain from it too
     console = Console(stderr=True)
     with Bar(console=console, disable=not sys.stderr.isatty(), transient=True) as bar:
         numbers = trio.run(BENCHMARKS[name].measure, scale, Shown(name, bar), clock=JumpingClock())

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from sagakeep.runtime.collector import slow_collector_down
+from sagakeep.runtime.collector import turn_collector_off
 
 
 async def create(request: Request) -> JSONResponse:
@@ -34,7 +34,7 @@ async def run() -> None:
     app: ASGIFramework = Starlette(routes=[Route("/api/sagas", create, methods=["POST"])])  # type: ignore[assignment]  # the same in other words
     async with trio.open_nursery() as nursery:
         addresses = await nursery.start(serve, app, config)
-        slow_collector_down()
+        turn_collector_off()
         print("listening on", addresses[0], flush=True)
 
 

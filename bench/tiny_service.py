@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import trio
 
-from sagakeep.runtime.collector import slow_collector_down
+from sagakeep.runtime.collector import turn_collector_off
 
 HEAD_BYTES_MAX = 16 << 10
 DONE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -38,7 +38,7 @@ async def serve_client(stream: trio.SocketStream) -> None:
 
 async def run() -> None:
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    slow_collector_down()
+    turn_collector_off()
     print(f"listening on http://127.0.0.1:{listeners[0].socket.getsockname()[1]}", flush=True)
     await trio.serve_listeners(serve_client, listeners)
 

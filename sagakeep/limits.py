@@ -66,6 +66,7 @@ MEMORY_SHARE_MAX: Final = 0.9  # of what the machine or its container has: then 
 ASLEEP_S_MIN: Final = 2.0  # a saga that waits longer than this is put to sleep
 AWAKE_SAGAS: Final = 200_000  # beyond it those that sleep are woken more slowly
 TURNS_QUEUED: Final = 1_000  # the same
+AWAKE_AT_REST: Final = 1_000  # so few may be awake while the garbage collector has its turn: 50 ms
 RESTARTS_MAX: Final = 3  # of one saga's actor within RESTART_PERIOD_S; then it is held
 RESTART_PERIOD_S: Final = 60.0
 RECOVERED_CALLS_PER_S: Final = 500.0  # for each service after a start: no stampede

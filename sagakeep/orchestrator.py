@@ -279,8 +279,13 @@ class Orchestrator:
         return self._engine.files.statistics()
 
     def is_at_rest(self) -> bool:
-        """Is there nothing to be decided or written at this moment?"""
-        return not self._engine.registry.turns_queued and not self._engine.journal.queued[0]
+        """Is there nothing to be decided or written at this moment, and little in flight?"""
+        registry = self._engine.registry
+        return (
+            not registry.turns_queued
+            and not self._engine.journal.queued[0]
+            and registry.awake_count <= limits.AWAKE_AT_REST
+        )
 
     def health(self) -> dict[str, Check]:
         """What works and what does not: journal, registry, recovery, disk, capacity."""

@@ -29,7 +29,7 @@ from sagakeep.http.edge import edge
 from sagakeep.http.server import ServerLimits, serve_http
 from sagakeep.orchestrator import Orchestrator, opening_orchestrator
 from sagakeep.process import keep_no_core, room_for_connections
-from sagakeep.runtime.collector import collect_at_rest, slow_collector_down
+from sagakeep.runtime.collector import collect_at_rest, turn_collector_off
 from sagakeep.services import make_services
 from sagakeep.settings.config import Config
 
@@ -95,7 +95,7 @@ async def _serve_until(
         addresses = await nursery.start(serve_app)
         _log.info("listening on %s, recovering", ", ".join(addresses))
         nursery.start_soon(_announce, orchestrator, config, addresses, announce)
-        slow_collector_down()
+        turn_collector_off()
         nursery.start_soon(collect_at_rest, orchestrator.is_at_rest)
         await stop.wait()
         http_stopping.set()

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from trio.testing import MockClock
 from sagakeep.actors.job import Job
 from sagakeep.actors.saga import SagaActor
 from sagakeep.runtime import collector
-from sagakeep.runtime.collector import LOOK_EVERY_S, collect_at_rest, slow_collector_down
+from sagakeep.runtime.collector import LOOK_EVERY_S, collect_at_rest, turn_collector_off
 from sagakeep.runtime.mailbox import Envelope, Mailbox, Reply
 from sagakeep.runtime.timers import Timer
 from sagakeep.state import SagaState
@@ -55,65 +56,59 @@ def live_of_ours() -> set[str]:
     return {kind.__name__ for kind, count in counts.items() if count >= 20}
 
 
-def test_only_the_youngest_are_looked_at_while_there_is_work() -> None:
-    slow_collector_down()
-    young, middle, old = gc.get_threshold()
-    assert young == collector.YOUNG_OBJECTS
-    assert min(middle, old) > 10**6
+def test_nothing_is_collected_by_itself() -> None:
+    turn_collector_off()
+    assert not gc.isenabled()
     assert gc.get_freeze_count() > 0
 
 
 class Counted:
     """Stands between the collector and its counts."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.looks = 0
-        self.collections = 0
-        monkeypatch.setattr(gc, "get_count", lambda: (0, self.looks, 0))
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float = 0.0) -> None:
+        self.made = 0
+        self.collected_at_s: list[float] = []
+        clock = count(0, seconds)
+        monkeypatch.setattr(gc, "get_count", lambda: (self.made, 0, 0))
         monkeypatch.setattr(gc, "collect", self.collect)
+        monkeypatch.setattr(collector.time, "perf_counter", lambda: next(clock))
 
-    def collect(self) -> int:
-        self.collections += 1
-        self.looks = 0
-        return 0
-
-
-async def collections_of(
-    counted: Counted, looks: int, is_at_rest: Callable[[], bool], seconds: float
-) -> int:
-    counted.looks = looks
-    with trio.move_on_after(seconds):
-        await collect_at_rest(is_at_rest)
-    return counted.collections
+    def collect(self) -> None:
+        self.collected_at_s.append(trio.current_time())
 
 
-async def test_the_older_ones_are_looked_at_when_the_process_rests(
-    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("made", "is_at_rest", "at_s"),
+    [
+        (collector.WORTH_IT - 1, True, None),
+        (collector.WORTH_IT, True, LOOK_EVERY_S),
+        (collector.WORTH_IT, False, collector.OVERDUE_S),
+        (collector.OVERDUE - 1, False, collector.OVERDUE_S),
+        (collector.OVERDUE, False, LOOK_EVERY_S),
+    ],
+)
+async def test_it_is_collected_at_rest_or_when_it_is_overdue(
+    made: int,
+    is_at_rest: bool,
+    at_s: float | None,
+    autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     counted = Counted(monkeypatch)
-    for looks, is_at_rest, expected in (
-        (collector.LOOKS_WORTH_IT - 1, True, 0),
-        (collector.LOOKS_WORTH_IT, False, 0),
-        (collector.LOOKS_WORTH_IT, True, 1),
-        (collector.LOOKS_OVERDUE - 1, False, 1),
-        (collector.LOOKS_OVERDUE, False, 2),
-    ):
-        found = await collections_of(
-            counted, looks, (lambda rests: lambda: rests)(is_at_rest), LOOK_EVERY_S * 1.5
-        )
-        assert found == expected, (looks, is_at_rest)
+    counted.made = made
+    began_s = trio.current_time()
+    with trio.move_on_after(collector.OVERDUE_S + 1):
+        await collect_at_rest(lambda: is_at_rest)
+    first = next((at - began_s for at in counted.collected_at_s), None)
+    assert first == pytest.approx(at_s) if at_s else first is None
 
 
-async def test_a_long_look_is_followed_by_a_long_pause(
+async def test_a_long_collection_is_followed_by_a_long_pause(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counted = Counted(monkeypatch)
-    seconds = iter([0.0, 1.0])  # the first look takes a second
-    monkeypatch.setattr(collector.time, "perf_counter", lambda: next(seconds))
-    counted.looks = collector.LOOKS_WORTH_IT
-    with trio.move_on_after(LOOK_EVERY_S + 1.0 / collector.SHARE_MAX - 1):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(collect_at_rest, lambda: True)
-            await trio.sleep(LOOK_EVERY_S * 1.5)
-            counted.looks = collector.LOOKS_WORTH_IT
-    assert counted.collections == 1
+    counted = Counted(monkeypatch, seconds=1.0)  # each takes a second
+    counted.made = collector.OVERDUE
+    with trio.move_on_after(300):
+        await collect_at_rest(lambda: True)
+    first, second, *_ = counted.collected_at_s
+    assert second - first == pytest.approx(1.0 / collector.SHARE_MAX)

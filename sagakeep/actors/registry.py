@@ -90,6 +90,11 @@ class Registry:
         return len(self._awake) + self._committed.live.asleep_count
 
     @property
+    def awake_count(self) -> int:
+        """How many sagas have an actor."""
+        return len(self._awake)
+
+    @property
     def turns_queued(self) -> int:
         """How many sagas wait for their turn."""
         return len(self._dispatcher)

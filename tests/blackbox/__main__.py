@@ -26,7 +26,7 @@ from rich.table import Table
 from blackbox.campaign import Bounds, Findings
 from blackbox.planted import PLANTS
 from blackbox.processes import Broken
-from sagakeep.runtime.collector import slow_collector_down
+from sagakeep.runtime.collector import turn_collector_off
 
 CONSOLE = Console(stderr=True)
 
@@ -72,7 +72,7 @@ def main(
     campaign = CAMPAIGNS[name]
     if plant:
         PLANTS[plant]()
-    slow_collector_down()  # as `sagakeep serve` does; and a fork then copies less
+    turn_collector_off()  # as `sagakeep serve` does; and a fork then copies less
     root = Path(keep) if keep else Path(tempfile.mkdtemp(prefix=f"blackbox-{name}-"))
     root.mkdir(parents=True, exist_ok=True)
     began_s = time.monotonic()
