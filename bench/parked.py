@@ -8,6 +8,8 @@ from __future__ import annotations
 import gc
 import os
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 import trio
@@ -21,6 +23,7 @@ from bench.served import Away
 from sagakeep.actors.engine import Ports
 from sagakeep.definition import SagaDefinition
 from sagakeep.orchestrator import Orchestrator, open_orchestrator
+from sagakeep.runtime.collector import collect_at_rest
 from sagakeep.state import SagaStatus
 from sagakeep.validation import parse_definition
 
@@ -38,7 +41,10 @@ async def measure(scale: Scale, progress: Progress) -> Numbers:
     clock, service = jumping_clock(), Away()
     with work_directory() as directory:
         services = {"away": service.spec()}
-        async with open_orchestrator(directory, services, Ports(wall=clock.wall)) as sagas:
+        async with (
+            open_orchestrator(directory, services, Ports(wall=clock.wall)) as sagas,
+            collecting(sagas),
+        ):
             empty = resident()
             start_s, steps = await start_sagas(sagas, scale.sagas, progress)
             await service.wait_asked(scale.sagas)
@@ -59,8 +65,17 @@ async def measure(scale: Scale, progress: Progress) -> Numbers:
         "seconds_to_finish": round(finish_s, 2),
         "bytes_per_saga": round(written.bytes / scale.sagas, 1),
         **steps.numbers(),
-        "longest_step_ms_when_all_wake": waking.numbers()["longest_step_ms"],
+        **{f"{key}_when_all_wake": value for key, value in waking.numbers().items()},
     }
+
+
+@asynccontextmanager
+async def collecting(orchestrator: Orchestrator) -> AsyncIterator[None]:
+    """Run the collector as `sagakeep serve` does."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(collect_at_rest, orchestrator.is_at_rest)
+        yield
+        nursery.cancel_scope.cancel()
 
 
 async def make_batch(sagas: int) -> list[SagaDefinition]:

@@ -15,7 +15,7 @@ import trio
 
 from bench.benchmark import Numbers, Progress, Scale, spread_ms, work_directory
 from bench.lag import watched_steps
-from bench.parked import BATCH, resident
+from bench.parked import BATCH, collecting, resident
 from bench.sagas import REFUSED_EVERY, make_definition
 from sagakeep.definition import SagaDefinition
 from sagakeep.errors import Unavailable
@@ -70,7 +70,10 @@ async def measure(scale: Scale, progress: Progress) -> Numbers:
     caller = PythonCaller(service)
     spec = ServiceSpec(caller, rate_limit_per_s=RATE_LIMIT_PER_S, rate_burst=RATE_BURST)
     with work_directory() as directory:
-        async with open_orchestrator(directory, {"mortal": spec}) as orchestrator:
+        async with (
+            open_orchestrator(directory, {"mortal": spec}) as orchestrator,
+            collecting(orchestrator),
+        ):
             empty, began_s = resident(), trio.current_time()
             with watched_steps() as steps:
                 batched = await start_in_batches(orchestrator, scale.sagas)

@@ -19,7 +19,13 @@ from bench.sagas import check_ends
 from bench.storm import busiest, check_storm, each_second
 from sagakeep.state import SagaStatus
 
-STEPS = {"longest_step_ms", "p999_step_ms"}
+STEPS = {
+    "longest_step_ms",
+    "longest_step_cpu_ms",
+    "longest_step_of",
+    "longest_step_at",
+    "p999_step_ms",
+}
 
 
 class Counted(Silent):
@@ -131,6 +137,9 @@ async def test_the_longest_step_is_seen_and_named():
         await trio.lowlevel.checkpoint()
     numbers = steps.numbers()
     assert numbers["longest_step_ms"] >= 30
+    assert numbers["longest_step_cpu_ms"] > 1  # however many others want the processor
+    assert "test_the_longest_step_is_seen_and_named" in numbers["longest_step_of"]
+    assert "test_the_longest_step_is_seen_and_named" in numbers["longest_step_at"]
     assert steps.percentile_s(1) == steps.longest_s
     assert steps.percentile_s(0.5) < steps.longest_s / 10
 

@@ -18,7 +18,7 @@ def test_it_counts_what_a_list_would_to_the_span(
         left.append(due)
         if data.draw(st.booleans()):
             tally.take_off(left.pop(data.draw(st.integers(0, len(left) - 1))))
-    for by in looks:
+    for by in sorted(looks):
         assert tally.late(by) == sum(due // SPAN_S < by // SPAN_S for due in left)
     assert len(tally) == len(left)
 
@@ -30,4 +30,15 @@ def test_spans_that_are_over_and_empty_are_forgotten() -> None:
         tally.take_off(number * SPAN_S)
         assert tally.late((number + 1) * SPAN_S) == 0
     assert not tally._counts
-    assert not tally._spans
+
+
+def test_what_is_late_and_comes_is_late_no_more() -> None:
+    tally = DueTally()
+    tally.add(5.0)
+    assert tally.late(10.0) == 1
+    tally.add(6.0)
+    assert tally.late(10.0) == 2
+    assert tally.late(0.0) == 2
+    tally.take_off(5.0)
+    tally.take_off(6.0)
+    assert tally.late(1e9) == len(tally) == 0

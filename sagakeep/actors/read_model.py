@@ -47,6 +47,7 @@ __all__ = ["BadCursor", "ReadModel", "Row", "RowPage", "SagaQuery", "Statistics"
 # is written once; a list does not wait for it, it hurries the flush.
 FLUSH_INTERVAL_S: Final = 1.0
 PENDING_MAX: Final = 100_000  # states that wait for a flush before `wait_room` waits
+FREED_BETWEEN_CHECKPOINTS: Final = 200  # states; ten microseconds each
 RETRY_S_MIN: Final = 0.1  # after a flush that failed; doubles
 RETRY_S_MAX: Final = 5.0
 
@@ -258,6 +259,7 @@ class ReadModel:
             self._forget(batch, through)
         self._flushing = _Batch()
         batch.done.set()
+        await _let_go(batch)
 
     def _forget(self, batch: _Batch, through: int) -> None:
         if self._failures:
@@ -282,3 +284,11 @@ class ReadModel:
             await self._flush_pending()
         async with self._finding, self._listing:
             await self._run_blocking(self._rows.close, limiter=self._writing)
+
+
+async def _let_go(batch: _Batch) -> None:
+    """Free what was written, a few at a time: a hundred thousand states at once take as long as a slow disk."""
+    while batch.entries and not batch.failed:
+        for _ in range(min(len(batch.entries), FREED_BETWEEN_CHECKPOINTS)):
+            batch.entries.popitem()
+        await trio.lowlevel.checkpoint()

@@ -1,46 +1,50 @@
 """A tally of what is due by when: how many should have come by a time, without a look at each of them.
 
-    {span of 10 s: how many are due in it}     and a heap of the spans
+    late: 2     {span of 10 s: how many are due in it, ...}
+          <----|----> the time that was asked about last
 
 A million that are due within a week are sixty thousand numbers. Whoever adds one takes it off with the same time.
 """
 
 from __future__ import annotations
 
-import heapq
 from typing import Final
 
 SPAN_S: Final = 10.0  # what is due is known to be late when all of its span is
 
 
 class DueTally:
-    """Counts by due time. All operations cost a look-up, but `late`, which costs the spans when some are late."""
+    """Counts by due time, a look-up for each operation. Time goes on: what was late once stays late."""
 
     def __init__(self) -> None:
-        self._counts: dict[int, int] = {}
-        self._spans: list[int] = []  # heap of the keys of _counts
+        self._late = 0
+        self._late_before = 0  # a span
+        self._counts: dict[int, int] = {}  # of that span and later ones
 
     def __len__(self) -> int:
-        return sum(self._counts.values())
+        return self._late + sum(self._counts.values())
 
     def add(self, due_s: float) -> None:
         """One more is due at this time."""
-        span = int(due_s // SPAN_S)
-        if span in self._counts:
-            self._counts[span] += 1
-        else:
-            self._counts[span] = 1
-            heapq.heappush(self._spans, span)
+        self._count(int(due_s // SPAN_S), +1)
 
     def take_off(self, due_s: float) -> None:
         """One that was due at this time has come, or is not waited for any more."""
-        self._counts[int(due_s // SPAN_S)] -= 1
+        self._count(int(due_s // SPAN_S), -1)
 
     def late(self, by_s: float) -> int:
         """How many were due before this time, not counting those of the span that it is in."""
         this = int(by_s // SPAN_S)
-        while self._spans and self._spans[0] < this and not self._counts[self._spans[0]]:
-            del self._counts[heapq.heappop(self._spans)]
-        if not self._spans or self._spans[0] >= this:
-            return 0
-        return sum(count for span, count in self._counts.items() if span < this)
+        if this - self._late_before > len(self._counts):
+            passed = [span for span in self._counts if span < this]
+        else:
+            passed = [*range(self._late_before, this)]
+        self._late += sum(self._counts.pop(span, 0) for span in passed)
+        self._late_before = max(self._late_before, this)
+        return self._late
+
+    def _count(self, span: int, change: int) -> None:
+        if span < self._late_before:
+            self._late += change
+        else:
+            self._counts[span] = self._counts.get(span, 0) + change

@@ -10,6 +10,7 @@ long before they are due (a deadline that was met), which a heap alone would kee
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Callable
 from itertools import count
 from typing import Final
@@ -18,7 +19,8 @@ import msgspec
 import trio
 
 NEVER_S: Final = float("inf")
-FIRED_BETWEEN_CHECKPOINTS: Final = 1_000  # a few microseconds each
+MOVED_BETWEEN_CHECKPOINTS: Final = 1_000  # a microsecond each
+FIRED_BETWEEN_CHECKPOINTS: Final = 100  # tens of microseconds each, at worst
 
 
 class Timer(msgspec.Struct, eq=False):
@@ -43,6 +45,7 @@ class Timers:
         self.now_s: Callable[[], float] = trio.lowlevel.current_clock().current_time
         self._far: dict[int, dict[Timer, None]] = {}  # dicts, not sets: in order of setting
         self._seconds: list[int] = []  # heap of the keys of _far
+        self._coming: deque[Timer] = deque()  # on the way from far to near
         self._near: list[tuple[float, int, Timer]] = []
         self._ties = count()
         self._near_until_s = 0
@@ -75,7 +78,8 @@ class Timers:
         heapq.heappush(self._seconds, second)
 
     def __len__(self) -> int:
-        return len(self._near) + sum(map(len, self._far.values()))
+        coming = sum(timer.action is not None for timer in self._coming)
+        return len(self._near) + coming + sum(map(len, self._far.values()))
 
     async def run(self) -> None:
         """Call what is due, for ever."""
@@ -91,16 +95,28 @@ class Timers:
         """Call what is due, at most FIRED_BETWEEN_CHECKPOINTS; is there more?"""
         now_s = self.now_s()
         self._near_until_s = max(self._near_until_s, int(now_s) + 1)
-        while self._seconds and self._seconds[0] < self._near_until_s:
-            for timer in self._far.pop(heapq.heappop(self._seconds)):
-                timer._bucket = None
-                heapq.heappush(self._near, (timer.due_s, next(self._ties), timer))
+        if self._come_near():
+            return True
         for _ in range(FIRED_BETWEEN_CHECKPOINTS):
             if not self._near or self._near[0][0] > now_s:
                 return False
             action = heapq.heappop(self._near)[2].action
             if action is not None:
                 action()
+        return True
+
+    def _come_near(self) -> bool:
+        """Move what is far and due soon to the near, at most MOVED_BETWEEN_CHECKPOINTS; is there more?"""
+        for _ in range(MOVED_BETWEEN_CHECKPOINTS):
+            if self._coming:
+                timer = self._coming.popleft()
+                if timer.action is not None:
+                    timer._bucket = None
+                    heapq.heappush(self._near, (timer.due_s, next(self._ties), timer))
+            elif self._seconds and self._seconds[0] < self._near_until_s:
+                self._coming.extend(self._far.pop(heapq.heappop(self._seconds)))
+            else:
+                return False
         return True
 
     def _next_due_s(self) -> float:
