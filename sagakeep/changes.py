@@ -275,6 +275,11 @@ def _saga_deleted(state: SagaState, event: e.SagaDeleted, at_utc_s: float) -> Ch
     return {"deleted": True}
 
 
+def _saga_erased(state: SagaState, event: e.SagaErased, at_utc_s: float) -> Changes:
+    """Whatever is known of it counts no more: the saga was deleted, and is being forgotten."""
+    return {"deleted": True, "steps": {}, "definition": replace(state.definition, steps=())}
+
+
 # What a possible event changes.
 CHANGES: Final[dict[type[e.Event], Callable[[SagaState, Any, float], Changes]]] = {
     e.SagaStarted: _saga_started,
@@ -296,4 +301,5 @@ CHANGES: Final[dict[type[e.Event], Callable[[SagaState, Any, float], Changes]]] 
     e.LateReply: _unchanged,
     e.ActorRestarted: _unchanged,
     e.SagaDeleted: _saga_deleted,
+    e.SagaErased: _saga_erased,
 }

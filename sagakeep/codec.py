@@ -51,7 +51,7 @@ class CodecError(SagakeepError):
 
 # What a value of the wrong shape raises while it is taken apart.
 _MISFITS: Final = (TypeError, ValueError, LookupError, RecursionError, msgspec.ValidationError)
-_UNREADABLE: Final = (ValueError, RecursionError, msgpack.UnpackException)
+UNREADABLE: Final = (ValueError, RecursionError, msgpack.UnpackException)
 _VOID: Final = b"\x92\x00\xc6"  # an array of two, 0, and bytes whose length follows in four bytes
 _UNWRITABLE: Final = (OverflowError, ValueError, TypeError, RecursionError)
 
@@ -91,7 +91,7 @@ def decode_records(body: bytes | memoryview) -> list[tuple[int, e.Record]]:
             if not _is_void(value):
                 records.append((offset, _record_of(value)))
             offset = unpacker.tell()
-    except (CodecError, *_UNREADABLE) as error:
+    except (CodecError, *UNREADABLE) as error:
         raise CodecError(f"offset {offset} of the frame: {error}", offset) from error
     if offset != len(body):
         raise CodecError(f"offset {offset} of the frame: a record is cut short", offset)
@@ -120,7 +120,7 @@ def glance(body: bytes) -> list[RecordGlance]:
             if not _is_void(value):
                 seen.append(_glance_at(value, offset, end))
             offset = end
-    except _UNREADABLE:
+    except UNREADABLE:
         pass
     return seen
 
@@ -148,12 +148,17 @@ def _is_void(value: object) -> bool:
 
 
 def _first_value(data: bytes | memoryview) -> object:
+    try:
+        return unpacker_of(data).unpack()
+    except UNREADABLE as error:
+        raise CodecError(f"not a record: {error}") from error
+
+
+def unpacker_of(data: bytes | memoryview) -> msgpack.Unpacker:
+    """What reads the values of `data` one by one."""
     unpacker = _unpacker(len(data))
     unpacker.feed(data)
-    try:
-        return unpacker.unpack()
-    except _UNREADABLE as error:
-        raise CodecError(f"not a record: {error}") from error
+    return unpacker
 
 
 def _unpacker(size: int) -> msgpack.Unpacker:
@@ -259,7 +264,7 @@ def glance_at_state(data: bytes) -> StateGlance:
             raise CodecError(f"the state's version {version} is not {STATE_VERSION}")
         unpacker.read_array_header()
         return msgspec.convert((unpacker.unpack(), last, wakes_at_utc_s), StateGlance)
-    except (*_MISFITS, *_UNREADABLE) as error:
+    except (*_MISFITS, *UNREADABLE) as error:
         raise CodecError(f"not a state of version {STATE_VERSION}: {error}") from error
 
 

@@ -208,6 +208,16 @@ class SagaDeleted(Event, frozen=True, tag=20):
     note: str = ""
 
 
+class SagaErased(Event, frozen=True, tag=127):
+    """An event stood here that was erased, because its saga was deleted; nothing of it is left but its number.
+
+    The key of a creation stays, so that no other saga is made under it. `filler` makes it as long as it was.
+    """
+
+    idempotency_key: str = ""
+    filler: bytes | None = None
+
+
 StepEvent = (
     StepStarted
     | StepCompleted
@@ -242,6 +252,7 @@ AnyEvent = (
     | LateReply
     | ActorRestarted
     | SagaDeleted
+    | SagaErased
 )
 
 # The name that people see, and what kind of news it is.
@@ -266,6 +277,7 @@ EVENT_NAMES: Final[dict[type[Event], tuple[str, str]]] = {
     LateReply: ("late_reply", "info"),
     ActorRestarted: ("actor_restarted", "error"),
     SagaDeleted: ("saga_deleted", "info"),
+    SagaErased: ("saga_erased", "info"),
 }
 
 
@@ -281,3 +293,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     at_utc_s: float
     previous: tuple[int, int] | None
     events: tuple[AnyEvent, ...]
+
+    @property
+    def is_erased(self) -> bool:
+        """Is nothing left of it but its place?"""
+        return type(self.events[0]) is SagaErased if self.events else False

@@ -80,6 +80,10 @@ SNAPSHOT_EVERY_BYTES: Final = 64 << 20  # of journal between two snapshots
 ARCHIVE_BEHIND_BYTES: Final = (
     16 << 20
 )  # below the oldest snapshot what is younger is not compressed: it is asked for most
+ERASE_AFTER_S: Final = 24 * 3600.0  # a deletion that is so old has its part of the journal archived
+ERASE_SAGAS_AT_ONCE: Final = (
+    10_000  # of one pass over archives: the places of their records are in memory
+)
 DISK_RESERVE_BYTES: Final = 64 << 20  # new sagas are refused when less is free
 
 # Metrics: what is told apart by a label; the rest is counted as "other".

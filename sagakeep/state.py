@@ -98,6 +98,11 @@ class SagaState(msgspec.Struct, frozen=True, gc=False, array_like=True):
     deleted: bool = False
 
     @property
+    def is_erased(self) -> bool:
+        """Was it deleted, and are its records erased, or some of them?"""
+        return self.deleted and not self.definition.steps
+
+    @property
     def plan(self) -> Plan:
         return plan_of(self.definition)
 

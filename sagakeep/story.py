@@ -91,6 +91,7 @@ def _text(event: e.AnyEvent, definition: SagaDefinition) -> str:
             | e.SagaRetry()
             | e.ActorRestarted()
             | e.SagaDeleted()
+            | e.SagaErased()
         ):
             return _text_of_saga(event)
         case e.CompensationFailed(step_id=""):
@@ -119,9 +120,11 @@ def _text_of_saga(event: e.AnyEvent) -> str:
             return f"It was let go on{_by(event.by, event.note)}."
         case e.ActorRestarted():
             return f"A bug of sagakeep ended its actor, which was started again: {event.error}."
-        case _:
-            assert isinstance(event, e.SagaDeleted), "the others were told above"
+        case e.SagaDeleted():
             return f"It was deleted{_by(event.by, event.note)}."
+        case _:
+            assert isinstance(event, e.SagaErased), "the others were told above"
+            return "What stood here was erased."
 
 
 def _turn(event: e.SagaCompensating) -> str:

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from sagakeep import events as e
 from sagakeep import saga_status
 from sagakeep.changes import CHANGES
+from sagakeep.definition import SagaDefinition
 from sagakeep.errors import SagakeepError
 from sagakeep.state import STEP_UNTOUCHED, SagaState, SagaStatus
 
@@ -70,7 +71,14 @@ TRANSITIONS: Final[dict[SagaStatus, dict[type[e.Event], SagaStatus]]] = {
 }
 
 FACTS: Final[frozenset[type[e.Event]]] = frozenset(
-    {e.StepProbed, e.CompensationExhausted, e.LateReply, e.ActorRestarted, e.SagaDeleted}
+    {
+        e.StepProbed,
+        e.CompensationExhausted,
+        e.LateReply,
+        e.ActorRestarted,
+        e.SagaDeleted,
+        e.SagaErased,
+    }
 )
 
 
@@ -93,6 +101,34 @@ def birth(saga_id: str, event: e.SagaCreated, at_utc_s: float) -> SagaState:
         body_digest=event.body_digest,
         traceparent=event.traceparent,
     )
+
+
+def buried(record: e.Record) -> SagaState:
+    """What is known before a record of a saga when an erased one was there: that it was deleted."""
+    return SagaState(
+        id=record.saga_id,
+        definition=_FORGOTTEN,
+        status=saga_status.CREATED,
+        sequence=record.sequence - 1,
+        created_at_utc_s=record.at_utc_s,
+        updated_at_utc_s=record.at_utc_s,
+        steps={},
+        deleted=True,
+    )
+
+
+def _unearth(record: e.Record) -> SagaState:
+    """What is known after an erased record, which is the first of its saga that is known."""
+    first = record.events[0]
+    assert isinstance(first, e.SagaErased), "the caller looked"
+    return replace(
+        buried(record),
+        sequence=record.sequence + len(record.events) - 1,
+        idempotency_key=first.idempotency_key,
+    )
+
+
+_FORGOTTEN: Final = SagaDefinition("", ())
 
 
 def evolve(state: SagaState, event: e.Event, at_utc_s: float) -> SagaState:
@@ -128,6 +164,8 @@ def fold(state: SagaState | None, record: e.Record) -> SagaState:
     events: Iterable[e.AnyEvent] = record.events
     if not events:
         raise ImpossibleEvent(f"saga {record.saga_id!r}: a record without events")
+    if state is None and record.is_erased:
+        return _unearth(record)
     if state is None:
         first, *rest = record.events
         if not isinstance(first, e.SagaCreated) or record.sequence != 1:
@@ -138,6 +176,10 @@ def fold(state: SagaState | None, record: e.Record) -> SagaState:
     elif (record.saga_id, record.sequence) != (state.id, state.sequence + 1):
         raise ImpossibleEvent(
             f"saga {record.saga_id!r}: event {record.sequence} follows event {state.sequence} of {state.id!r}"
+        )
+    if state.is_erased:  # what stands between its erased records says nothing any more
+        return replace(
+            state, sequence=state.sequence + len(record.events), updated_at_utc_s=record.at_utc_s
         )
     for event in events:
         state = evolve(state, event, record.at_utc_s)

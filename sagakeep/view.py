@@ -216,7 +216,7 @@ def _event_view(
     }
 
 
-_SAID_OUTSIDE: Final = frozenset({"step_id", "error", "body_digest"})
+_SAID_OUTSIDE: Final = frozenset({"step_id", "error", "body_digest", "filler"})
 _RENAMED: Final = {"idempotency_key": "idempotencyKey"}
 
 

@@ -104,11 +104,13 @@ async def keeping(
     resident_bytes: Callable[[], int] = lambda: 0,
     segment_bytes: int = limits.SEGMENT_BYTES,
     archive_behind_bytes: int = limits.ARCHIVE_BEHIND_BYTES,
+    erase_after_s: float = limits.ERASE_AFTER_S,
+    wall: Callable[[], float] | None = None,
 ) -> AsyncIterator[Orchestrator]:
     """Run an orchestrator; its disk is in memory, but for the rows."""
     ports = Ports(
         LeanDisk() if disk is None else disk,
-        wall=lambda: wall_s,
+        wall=wall or (lambda: wall_s),
         draw=lambda: 0.5,
         run_blocking=in_turn,
         snapshot_every_bytes=snapshot_every_bytes,
@@ -117,6 +119,7 @@ async def keeping(
         look_every_s=look_every_s,
         segment_bytes=segment_bytes,
         archive_behind_bytes=archive_behind_bytes,
+        erase_after_s=erase_after_s,
     )
     services = {"shop": Ledger()} if services is None else services
     async with open_orchestrator(str(directory), services, ports, thresholds) as orchestrator:

@@ -139,10 +139,9 @@ async def test_the_key_of_a_deleted_saga_is_not_free(
         first = await start(sagas, "k", b"body")
         await sagas.wait(first.saga.id, 10)
         await sagas.delete(first.saga.id)
-        with pytest.raises(SagaExists, match="was deleted"):
-            await start(sagas, "k", b"body")
-        with pytest.raises(IdempotencyKeyReused):
-            await start(sagas, "k", b"other")
+        for body in (b"body", b"other"):  # which it was made of is forgotten
+            with pytest.raises(SagaExists, match="was deleted"):
+                await start(sagas, "k", body)
     async with keeping(tmp_path, disk) as sagas:
         with pytest.raises(SagaExists, match="was deleted"):
             await start(sagas, "k", b"body")

@@ -11,6 +11,8 @@ nothing else: the segment stays where it is, and is tried again after the next s
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import trio
@@ -46,6 +48,7 @@ class Archiver:
         self._behind_bytes = behind_bytes
         self._thread = trio.CapacityLimiter(1)
         self._woken = trio.Event()
+        self.on_archived: Callable[[], None] = lambda: None
 
     def wake(self) -> None:
         """A snapshot was saved."""
@@ -58,11 +61,19 @@ class Archiver:
             await self._woken.wait()
             self._woken = trio.Event()
 
+    async def archive_below(self, position: int) -> None:
+        """Archive what lies wholly below a position, young or old; the caller sees to the snapshots."""
+        await self._archive(partial(self._files.archive_next, position))
+
     async def _archive_all(self) -> None:
+        await self._archive(self._archive_next)
+
+    async def _archive(self, archive_next: Callable[[], Segment | None]) -> None:
         try:
             while True:
-                if await self._run_blocking(self._archive_next, limiter=self._thread) is None:
+                if await self._run_blocking(archive_next, limiter=self._thread) is None:
                     return
+                self.on_archived()
                 await trio.sleep(PAUSE_S)
         except (OSError, JournalError) as error:
             _log.warning("a segment is not archived now: %s", error)

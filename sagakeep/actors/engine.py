@@ -23,6 +23,8 @@ from sagakeep import limits
 from sagakeep.actors.alerts import Alerts
 from sagakeep.actors.archiver import Archiver
 from sagakeep.actors.committed import Committed, Note
+from sagakeep.actors.eraser import Eraser
+from sagakeep.actors.eraser import Parts as ErasedParts
 from sagakeep.actors.gateway import Gateway
 from sagakeep.actors.health import Health
 from sagakeep.actors.history import History
@@ -76,6 +78,7 @@ class Ports(NamedTuple):
     heartbeat_s: float = 0.1  # between two looks at the loop's lag; 0 for never
     look_every_s: float = 1.0  # for what alerts are about; 0 for never
     archive_behind_bytes: int = limits.ARCHIVE_BEHIND_BYTES
+    erase_after_s: float = limits.ERASE_AFTER_S
 
 
 class Engine:
@@ -123,6 +126,7 @@ class Engine:
         )
         self.health = self._health(ports, crowded)
         self.archiver = self._archiver(ports, directory)
+        self.eraser = self._eraser(ports, directory)
         self.tally = SagaTally()
         self.loop_lag = LoopLag(ports.heartbeat_s)
         self.alerts = self._alerts(thresholds)
@@ -136,6 +140,21 @@ class Engine:
         archiver = Archiver(self.files, ports.disk, directory, ports.run_blocking, behind_bytes)
         self.snapshots.on_saved = archiver.wake
         return archiver
+
+    def _eraser(self, ports: Ports, directory: str) -> Eraser:
+        parts = ErasedParts(
+            self.files,
+            ports.disk,
+            directory,
+            self.read_model,
+            self.journal,
+            self.snapshots,
+            self.archiver,
+        )
+        now_utc_s = self.clock.now_utc_s
+        eraser = Eraser(parts, now_utc_s, ports.run_blocking, ports.erase_after_s)
+        self.archiver.on_archived = eraser.wake
+        return eraser
 
     def _alerts(self, thresholds: Thresholds) -> Alerts:
         return Alerts(
@@ -164,6 +183,7 @@ class Engine:
             self.tally,
             self.loop_lag,
             self.alerts,
+            self.eraser,
             lambda: self.recovery,
         )
 
@@ -204,6 +224,7 @@ class Engine:
             await self._recover()
             inner.start_soon(self.alerts.run, self._ports.look_every_s)
             inner.start_soon(self.archiver.run)
+            inner.start_soon(self.eraser.run)
             await self.stopping.wait()
             inner.cancel_scope.cancel()
 
@@ -239,7 +260,7 @@ class Engine:
             self._ports.run_blocking,
             self._ports.stopwatch,
         )
-        self.committed.on_moved = (self.tally.moved, self.alerts.sagas.moved)
+        self.committed.on_moved = (self.tally.moved, self.alerts.sagas.moved, self.eraser.moved)
         live = self.committed.live.cut()
         self.clock.advance_to(self.committed.counters.latest_utc_s)
         for gateway in self.gateways.values():

@@ -60,6 +60,8 @@ class History:
             if records and not _precedes(record, records[-1]):
                 raise self._corrupt(position, records[-1])
             records.append(record)
+            if record.is_erased:
+                break  # and what is before it counts no more
             position = record.previous
         records.reverse()
         return records

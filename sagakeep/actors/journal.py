@@ -80,6 +80,7 @@ class Journal(Generic[N]):
         self._batch: Sequence[_Append[N]] = ()  # what is being written
         self._told = 0  # how many of them know that they are durable
         self._writer: trio.lowlevel.Task | None = None
+        self._sealing: tuple[int, trio.Event] | None = None
         self._thread = trio.CapacityLimiter(1)  # of its own: DNS look-ups must not delay a commit
         self._trouble: Exception | None = None
         self.commit_seconds = (
@@ -107,18 +108,49 @@ class Journal(Generic[N]):
         self._appends.append(_Append(note, appender))
         self._queued_bytes += len(data)
         if self._writer is not None:
-            writer, self._writer = self._writer, None
-            trio.lowlevel.reschedule(writer)
+            self._wake_writer()
+
+    async def seal(self, position: int) -> None:
+        """Write no more to the segment that holds a position, and say what is durable, between two frames.
+
+        Waits until that was done, or tried on a disk that is full. One call at a time.
+        """
+        done = trio.Event()
+        self._sealing = position, done
+        if self._writer is not None:
+            self._wake_writer()
+        await done.wait()
 
     async def run(self) -> None:
         """Write what is queued, for ever. Raises JournalBroken."""
         try:
             while True:
+                if self._sealing is not None:
+                    await self._seal(*self._sealing)
                 if not self._records:
                     await self._wait_for_work()
+                    continue
                 await self._commit(self._take_batch())
         finally:
             self._refuse_all()
+
+    def _wake_writer(self) -> None:
+        writer, self._writer = self._writer, None
+        assert writer is not None, "it waits"
+        trio.lowlevel.reschedule(writer)
+
+    async def _seal(self, position: int, done: trio.Event) -> None:
+        self._sealing = None
+        with trio.CancelScope(shield=True):
+            try:
+                await self._run_blocking(self.files.seal, position, limiter=self._thread)
+            except DiskFull as error:
+                _log.warning("no new segment is begun now: %s", error)
+            except Exception as error:
+                self._trouble = error
+                raise
+        self._synced(self.files.position)
+        done.set()
 
     async def _wait_for_work(self) -> None:
         self._writer = trio.lowlevel.current_task()

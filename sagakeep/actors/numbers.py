@@ -26,6 +26,7 @@ from sagakeep import limits
 from sagakeep.actors.alerts import Alerts
 from sagakeep.actors.breaker import BreakerState
 from sagakeep.actors.committed import Committed, Note
+from sagakeep.actors.eraser import Eraser
 from sagakeep.actors.gateway import Gateway
 from sagakeep.actors.health import Health
 from sagakeep.actors.journal import Journal
@@ -51,6 +52,7 @@ class Parts(NamedTuple):
     sagas: SagaTally
     loop_lag: LoopLag
     alerts: Alerts
+    eraser: Eraser
     recovery: Callable[[], RecoverySummary | None]
 
 
@@ -73,6 +75,7 @@ class Numbers(Collector):
         yield from _of_names(parts.sagas)
         yield from _of_journal(parts.journal)
         yield from _of_rows(parts.read_model)
+        yield from _of_eraser(parts.eraser)
         yield from _of_services(parts.gateways)
         yield from _of_calls(parts.gateways)
         yield from _of_process(parts)
@@ -157,6 +160,12 @@ def _of_rows(read_model: ReadModel) -> Iterator[Metric]:
     yield _gauge("rows_lag_bytes", "Journal that is not in the read model yet", now.lag_bytes)
     yield _gauge("rows_failures", "Flushes of the read model failed in a row", now.failures)
     yield _counter("rows_written", "Rows written to the read model", now.rows_written)
+
+
+def _of_eraser(eraser: Eraser) -> Iterator[Metric]:
+    yield _counter("sagas_erased", "Deleted sagas whose records were erased", eraser.erased)
+    text = "How long the oldest deletion has waited to be erased"
+    yield _gauge("erasure_waiting_seconds", text, eraser.waiting_s)
 
 
 def _of_services(gateways: Mapping[str, Gateway]) -> Iterator[Metric]:

@@ -28,11 +28,12 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
 import msgspec
 import trio
+from msgspec.structs import replace
 
 from sagakeep.actors.row_file import RowFile
 from sagakeep.actors.rows import Entry, Row, RowPage, Rows, row_of
@@ -84,6 +85,13 @@ class _Batch:
         return None if saga_id is None else self.entries[saga_id]
 
 
+def _with_key(state: SagaState, earlier: Mapping[str, Entry]) -> SagaState:
+    """Of a saga that was erased only the first record has its key: keep one that is not written yet."""
+    if state.idempotency_key or state.id not in earlier:
+        return state
+    return replace(state, idempotency_key=earlier[state.id][0].idempotency_key)
+
+
 class ReadModel:
     """Rows of all sagas, behind the journal by a flush at most. `run` is its task."""
 
@@ -126,6 +134,8 @@ class ReadModel:
     def note(self, state: SagaState, position: tuple[int, int]) -> None:
         """A record is durable: this is the saga after it. Call it in the order of the journal."""
         batch = self._pending
+        if state.deleted:
+            state = _with_key(state, batch.entries)
         batch.entries[state.id] = (state, position)
         if state.idempotency_key:
             batch.saga_ids[state.idempotency_key] = state.id
@@ -202,6 +212,17 @@ class ReadModel:
             await trio.lowlevel.checkpoint()
         return found
 
+    async def unerased(self, after: tuple[int, int], below: int, limit: int) -> Sequence[Row]:
+        """Deleted sagas whose records are not erased yet, of those whose rows are written; as `Rows.unerased`.
+
+        Raises Unavailable.
+        """
+        return await self._read(self._finding, lambda: self._rows.unerased(after, below, limit))
+
+    async def erase(self, saga_ids: Sequence[str]) -> None:
+        """The records of these deleted sagas are erased. Raises Unavailable."""
+        await self._read(self._writing, lambda: self._rows.erase(saga_ids))
+
     async def list(self, query: SagaQuery) -> RowPage:
         """A page of all that was noted before the call. Raises BadCursor, Unavailable."""
         await self.flush()
@@ -274,7 +295,11 @@ class ReadModel:
             _log.warning("the rows of sagas cannot be written, trying again: %s", error)
         self._failures += 1
         batch.failed = True
-        self._pending.entries = batch.entries | self._pending.entries
+        later = {
+            saga_id: (_with_key(state, batch.entries) if state.deleted else state, position)
+            for saga_id, (state, position) in self._pending.entries.items()
+        }
+        self._pending.entries = batch.entries | later
         self._pending.saga_ids = batch.saga_ids | self._pending.saga_ids
 
     async def _end(self) -> None:

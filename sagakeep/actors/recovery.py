@@ -38,7 +38,7 @@ from sagakeep.runtime.disk import Disk
 from sagakeep.runtime.journal_files import JournalFiles, Position
 from sagakeep.runtime.snapshot_file import read_newest_snapshot, write_snapshot
 from sagakeep.state import FINAL, SagaState
-from sagakeep.transitions import ImpossibleEvent, fold
+from sagakeep.transitions import ImpossibleEvent, buried, fold
 
 _log = logging.getLogger(__name__)
 
@@ -113,20 +113,24 @@ def _fold_tail(files: JournalFiles, start: int, known: Cut) -> Iterator[_Noted]:
     """Fold every record from `start` on; yields what `Committed.note` is to be told."""
     # Of what the tail is about; None is a saga that was known, and is live no more.
     states: dict[str, SagaState | None] = {}
+    erased: set[str] = set()  # whose deletion is still to come
     history = History(files)
     for frame in files.scan(start):
         offset = 0
         try:
             for offset, record in decode_records(frame.body):
-                before = _state_before(record, states, known, history)
+                before = _state_before(record, states, known, history, erased)
                 state = fold(before, record)
+                if state.is_erased:
+                    (erased.add if record.is_erased else erased.discard)(record.saga_id)
                 if not (state.deleted or state.status in FINAL):
                     states[record.saga_id] = state
                 elif record.saga_id in known:
                     states[record.saga_id] = None
                 else:
                     states.pop(record.saga_id, None)
-                note = Note(None if before is None else before.status, state, record)
+                is_counted = before is not None and not before.deleted
+                note = Note(before.status if before and is_counted else None, state, record)
                 yield _Noted(note, Position(frame.position, offset))
         except (CodecError, ImpossibleEvent) as error:
             place = error.offset if isinstance(error, CodecError) else offset
@@ -135,9 +139,15 @@ def _fold_tail(files: JournalFiles, start: int, known: Cut) -> Iterator[_Noted]:
 
 
 def _state_before(
-    record: Record, states: dict[str, SagaState | None], known: Cut, history: History
+    record: Record,
+    states: dict[str, SagaState | None],
+    known: Cut,
+    history: History,
+    erased: set[str],
 ) -> SagaState | None:
     """The state that a record changes, None when it begins a saga."""
+    if record.saga_id in erased:
+        return buried(record)
     if record.saga_id in states:
         before = states[record.saga_id]
     else:

@@ -203,10 +203,10 @@ class Registry:
         envelope.reply(await reply.wait())
 
     async def _state_of_key(self, row: Row, wish: Create) -> SagaState:
-        if row.body_digest != wish.body_digest:
-            raise IdempotencyKeyReused(wish.idempotency_key)
         if row.deleted:
             raise SagaExists(row.saga_id, "this Idempotency-Key made it, and it was deleted")
+        if row.body_digest != wish.body_digest:
+            raise IdempotencyKeyReused(wish.idempotency_key)
         live = self._committed.live.get(row.saga_id)
         return live[0] if live else await self._history.state((row.frame, row.offset))
 

@@ -18,7 +18,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 WAIT_S: Final = 5.0  # for somebody who looks into the file with a tool
 
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -37,6 +37,7 @@ CREATE TABLE saga (
 CREATE INDEX by_created ON saga (created_us, saga_id, deleted) WHERE deleted = 0;
 CREATE INDEX by_status ON saga (status, created_us, saga_id, name, deleted) WHERE deleted = 0;
 CREATE INDEX by_name ON saga (name, created_us, saga_id, deleted) WHERE deleted = 0;
+CREATE INDEX by_erasure ON saga (frame, offset) WHERE deleted = 1;
 CREATE INDEX by_key ON saga (idempotency_key, created_us) WHERE idempotency_key <> '';
 CREATE TABLE tag (
     key TEXT NOT NULL, value TEXT NOT NULL, created_us INTEGER NOT NULL, saga_id TEXT NOT NULL,
@@ -126,6 +127,7 @@ def number(cursor: sqlite3.Cursor) -> int:
 
 def _tune(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA secure_delete = ON")  # what is deleted is in the file no more
     connection.execute("PRAGMA cache_size = -65536")  # 64 MiB: the busy ends of six trees
     connection.execute(f"PRAGMA wal_autocheckpoint = {_PAGES_BETWEEN_CHECKPOINTS}")
 

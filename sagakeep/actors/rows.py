@@ -9,7 +9,7 @@ An insert holds many rows, because Python lets go of its lock for each statement
 from the event loop: beside a busy loop, rows one by one take twice as long.
 
 A deleted saga keeps its row, for its id and its idempotency key are never used again; it is in no list
-index (they are partial) and loses its tags.
+index (they are partial) and loses its tags. `deleted` is 1 until its records are erased, then 2.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ _COLUMNS: Final = (
 )
 _UPSERT: Final = (
     " ON CONFLICT (saga_id) DO UPDATE SET status = excluded.status, updated_us = excluded.updated_us,"
-    " frame = excluded.frame, offset = excluded.offset, deleted = excluded.deleted"
+    " frame = excluded.frame, offset = excluded.offset, deleted = excluded.deleted,"
+    " body_digest = excluded.body_digest"
 )
 
 
@@ -64,6 +65,11 @@ _WRITE_TAGS: Final = {
     size: _insert("tag", 4, size, " ON CONFLICT DO NOTHING") for size in _ROWS_AT_ONCE
 }
 _DROP_TAG: Final = "DELETE FROM tag WHERE key = ? AND value = ? AND created_us = ? AND saga_id = ?"
+_ERASE: Final = "UPDATE saga SET deleted = 2, name = '' WHERE saga_id = ? AND deleted = 1"
+_UNERASED: Final = (
+    f"SELECT {_COLUMNS} FROM saga INDEXED BY by_erasure"
+    " WHERE deleted = 1 AND (frame, offset) > (?, ?) AND frame < ? ORDER BY frame, offset LIMIT ?"
+)
 _FIND: Final = f"SELECT {_COLUMNS} FROM saga WHERE saga_id = ?"
 _FIND_KEY: Final = (
     f"SELECT {_COLUMNS} FROM saga INDEXED BY by_key WHERE idempotency_key = ? AND idempotency_key <> ''"
@@ -107,7 +113,7 @@ def row_of(state: SagaState, position: tuple[int, int]) -> Row:
         frame=position[0],
         offset=position[1],
         deleted=state.deleted,
-        body_digest=state.body_digest,
+        body_digest=b"" if state.deleted else state.body_digest,
     )
 
 
@@ -140,6 +146,23 @@ class Rows:
             while group := list(islice(waiting, _GROUP)):
                 self._write_group(group)
             self._writing.execute("UPDATE meta SET applied_through = ?", (applied_through,))
+
+    def erase(self, saga_ids: Sequence[str]) -> None:
+        """Their records are erased: forget what of them is not needed, and leave it in no file."""
+        with self._file.watch():
+            with self._writing:
+                self._writing.execute("BEGIN")
+                self._writing.executemany(_ERASE, [(saga_id,) for saga_id in saga_ids])
+            self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def unerased(self, after: tuple[int, int], below: int, limit: int) -> list[Row]:
+        """The first deleted sagas with records that are not erased, by the position of their last one.
+
+        Only those whose last record stands behind the position `after`, in a frame below the position `below`.
+        """
+        with self._file.watch():
+            found = self._finding.execute(_UNERASED, (*after, below, limit)).fetchall()
+        return [_row(values) for values in found]
 
     def find(self, saga_id: str) -> Row | None:
         """The row of this id, deleted or not."""
@@ -235,7 +258,7 @@ def _values(state: SagaState, position: tuple[int, int]) -> tuple[Value, ...]:
         microseconds(state.updated_at_utc_s),
         *position,
         state.deleted,
-        state.body_digest,
+        b"" if state.deleted else state.body_digest,
         state.idempotency_key,  # never None: sqlite3 looks for an adapter for it, as long as for half a row
     )
 

@@ -47,6 +47,7 @@ class Snapshots:
         self._taken_through = 0
         self._cut: _Cut | None = None
         self._grown = trio.Event()
+        self._is_wanted = False
         self._thread = trio.CapacityLimiter(1)
         self.on_saved: Callable[[], None] = lambda: None
         committed.on_synced = self._look
@@ -63,6 +64,10 @@ class Snapshots:
     async def save(self) -> None:
         """Save now; when the journal rests."""
         await self._save(self._take_cut())
+
+    def want(self) -> None:
+        """Save soon, however little the journal has grown: when it has next told what is durable."""
+        self._is_wanted = True
 
     def _take_cut(self) -> _Cut:
         committed = self._committed
@@ -86,6 +91,7 @@ class Snapshots:
 
     def _look(self) -> None:
         """Between two frames: is it time?"""
-        if self._committed.through - self._taken_through >= self._every_bytes:
+        if self._is_wanted or self._committed.through - self._taken_through >= self._every_bytes:
+            self._is_wanted = False
             self._cut = self._take_cut()
             self._grown.set()

@@ -31,7 +31,7 @@ from sagakeep.runtime.journal_files import Position, ScannedFrame, verify_journa
 from sagakeep.runtime.journal_reader import JournalReader
 from sagakeep.runtime.snapshot_file import Snapshot, read_snapshots
 from sagakeep.state import FINAL, SagaState
-from sagakeep.transitions import ImpossibleEvent, fold
+from sagakeep.transitions import ImpossibleEvent, buried, fold
 
 _ALL_BYTES: Final = 1 << 62  # up to there the journal is read: all that is there
 
@@ -74,6 +74,7 @@ class Audit:
         self._live: dict[str, tuple[SagaState, Position]] = {}
         self._statuses: Counter[str] = Counter()
         self._ids: set[str] = set()
+        self._erased: set[str] = set()
         self._events = 0
         self._deleted = 0
         self._latest_us = 0
@@ -130,18 +131,23 @@ class Audit:
         self._events += len(record.events)
         self._latest_us = round(record.at_utc_s * 1e6)
         self._ids.add(record.saga_id)
-        if before is not None:
+        if record.is_erased:
+            self._erased.add(record.saga_id)
+        was_counted = before is not None and not before.deleted
+        if before is not None and was_counted:
             self._statuses[before.status] -= 1
-        if state.deleted:
-            self._deleted += 1
-        else:
+        if not state.deleted:
             self._statuses[state.status] += 1
+        elif before is None or was_counted:
+            self._deleted += 1
         if not state.deleted and state.status not in FINAL:
             self._live[record.saga_id] = state, position
         return state
 
     def _before(self, record: Record) -> SagaState | None:
         """Return the saga before a record, which must name the record before it."""
+        if record.saga_id in self._erased:
+            return buried(record)
         live = self._live.pop(record.saga_id, None)
         if live is not None:
             if record.previous != live[1]:
@@ -161,6 +167,8 @@ class Audit:
                 raise ImpossibleEvent(f"saga {following.saga_id!r}: {error}") from error
             following = decode_record(data)
             records.append(following)
+            if following.is_erased:
+                break
         state: SagaState | None = None
         for record in reversed(records):
             state = fold(state, record)

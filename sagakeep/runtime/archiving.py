@@ -9,7 +9,7 @@ it still does; what is left over beside it is removed by the next start, and arc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from sagakeep.errors import JournalCorrupt, JournalError
 from sagakeep.runtime import frame, segment
@@ -34,6 +34,41 @@ def archive_segment(disk: Disk, paths: Paths, this: Segment, following: Segment)
     write_archive(disk, archive_path(paths, this), data, last_crc, frames, {})
     disk.unlink(path)
     disk.sync_directory(paths.wal)
+
+
+def amend_archive(
+    disk: Disk,
+    paths: Paths,
+    this: Segment,
+    places: Mapping[int, Collection[int]],
+    change: Callable[[bytes, Collection[int]], bytes],
+) -> None:
+    """Change bodies in an archived segment: of each frame at a position of `places`, by `change`.
+
+    `change` gets the body and what `places` has for it, and must return one as long. May be repeated. Raises
+    `JournalCorrupt` when the archive is damaged or has no such frame, `JournalError` when the disk does not keep
+    the new one, and `OSError`; then the archive stands as it was.
+    """
+    path = archive_path(paths, this)
+    source = ArchiveFile(disk, path)
+    try:
+        source.check()
+        data, index = source.pread(source.size(), 0), source.index
+    finally:
+        source.close()
+    changed, amended, missing = bytearray(data), dict(index.amended), set(places)
+    for found in frame.walk(data, segment.HEADER_BYTES, this.place, index.amended):
+        position = found.header.position
+        if position in missing:
+            missing.discard(position)
+            body = change(found.body, places[position])
+            if body != found.body:
+                crc = frame.put_body(changed, found.offset, found.header, body)
+                amended[found.offset] = Amended(found.header.records, crc)
+    if missing:
+        raise JournalCorrupt(path, min(missing) - this.base, "no good frame stands here")
+    if amended != index.amended:
+        write_archive(disk, path, bytes(changed), index.last_crc, index.frames, amended)
 
 
 def write_archive(

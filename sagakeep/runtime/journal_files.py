@@ -25,7 +25,7 @@ All calls block. One thread appends; any thread may read.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -33,7 +33,7 @@ from sagakeep import limits
 from sagakeep.errors import DiskFull, JournalBroken, JournalError
 from sagakeep.runtime import frame, segment
 from sagakeep.runtime.amendment import finish_amendment
-from sagakeep.runtime.archiving import archive_segment
+from sagakeep.runtime.archiving import amend_archive, archive_segment
 from sagakeep.runtime.disk import FULL_ERRNOS, Disk, DiskFile, DiskLock
 from sagakeep.runtime.journal_check import JournalVerification, verify_journal
 from sagakeep.runtime.journal_directory import Paths
@@ -160,6 +160,42 @@ class JournalFiles:
                 self._reader.forget(this)
                 return this
         return None
+
+    @property
+    def archived_through(self) -> int:
+        """Every segment below this position is archived."""
+        segments = self._reader.segments
+        return next(this.base for this in segments if this.number not in self._archived)
+
+    def end_of_segment(self, position: int) -> int | None:
+        """Return where the segment that holds a position ends, None if it is the one that is written to."""
+        return next((one.base for one in self._reader.segments if one.base > position), None)
+
+    def amend(
+        self,
+        places: Mapping[int, Collection[int]],
+        change: Callable[[bytes, Collection[int]], bytes],
+    ) -> Iterator[Segment]:
+        """Change bodies of archived frames, one segment after the other, oldest first; yields each that is done.
+
+        Blocks, for a thread of its own; one at a time. Arguments and errors as of `amend_archive`.
+        """
+        for this, following in pairwise(self._reader.segments):
+            here = {at: places[at] for at in places if this.base <= at < following.base}
+            if here:
+                amend_archive(self._disk, self._paths, this, here, change)
+                self._reader.forget(this)
+                yield this
+
+    def seal(self, position: int) -> None:
+        """Begin the next segment if a position is in the one that is written to. In the thread that appends.
+
+        Raises `DiskFull`, or `JournalBroken`, as `append` does.
+        """
+        if self._trouble:
+            raise JournalBroken(self._trouble)
+        if position >= self._segment.base:
+            self._roll(0)
 
     def free_bytes(self) -> int:
         """Return the space that is left on the journal's file system."""

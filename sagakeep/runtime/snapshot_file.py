@@ -128,6 +128,17 @@ def snapshot_positions(disk: Disk, directory: str) -> list[int]:
     return [position for position, _ in _find(disk, Paths(directory.rstrip("/") or "/"))]
 
 
+def drop_snapshots_below(disk: Disk, directory: str, position: int) -> None:
+    """Remove the snapshots of before a position, if there is a later one; durable when it returns."""
+    paths = Paths(directory.rstrip("/") or "/")
+    found = _find(disk, paths)
+    older = [path for at, path in found if at < position]
+    if older and len(older) < len(found):
+        for path in older:
+            disk.unlink(path)
+        disk.sync_directory(paths.snap)
+
+
 def _find(disk: Disk, paths: Paths) -> list[tuple[int, str]]:
     """Return position and path of the snapshots, newest first."""
     matches = (_NAME.fullmatch(name) for name in disk.list(paths.snap))

@@ -134,6 +134,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     segment_bytes: int = limits.SEGMENT_BYTES
     snapshot_every_bytes: int = limits.SNAPSHOT_EVERY_BYTES
     archive_behind_bytes: int = limits.ARCHIVE_BEHIND_BYTES
+    erase_after_s: float = limits.ERASE_AFTER_S
     disk_reserve_bytes: int = limits.DISK_RESERVE_BYTES
     headers_s_max: float = limits.HEADERS_S_MAX
     body_s_max: float = limits.BODY_S_MAX

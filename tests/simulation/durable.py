@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sagakeep.codec import decode_records
+from sagakeep.codec import decode_record, decode_records, encode_record
+from sagakeep.erasure import erase_record
 from sagakeep.events import Record
 from sagakeep.runtime import frame, segment
 from sagakeep.runtime.journal_check import verify_journal
@@ -26,6 +27,12 @@ class Placed(NamedTuple):
 
     position: Position
     record: Record
+
+
+def erased(placed: Placed) -> Placed:
+    """The same record when it was erased."""
+    left = decode_record(erase_record(encode_record(placed.record)))
+    return Placed(placed.position, left)
 
 
 def read_journal(disk: MemoryDisk) -> list[Placed]:

@@ -22,7 +22,7 @@ from sagakeep.simulation.world import Ending, World
 from sagakeep.transitions import ImpossibleEvent
 from simulation import invariants
 from simulation.client import Answer, Asked, Client, Wish
-from simulation.durable import DurableLog, Placed, read_journal
+from simulation.durable import DurableLog, Placed, erased, read_journal
 
 if TYPE_CHECKING:
     from simulation.configuration import Configuration
@@ -96,10 +96,17 @@ class Judge:
         known = self.log.records
         extra = found[len(known) :]
         text = f"{len(known)} records were durable, of which not all are there"
-        self.expect(found[: len(known)] == known, "I1", text)
+        self.expect(self._are_kept(known, found), "I1", text)
         frames = {placed.position.frame for placed in extra}
         self.expect(len(frames) <= 1, "I12", f"{len(frames)} frames that nobody wrote")
         return extra
+
+    def _are_kept(self, known: list[Placed], found: list[Placed]) -> bool:
+        """Does each stand where it stood, as it was or, if its saga was deleted, erased?"""
+        return len(found) >= len(known) and all(
+            now == was or (self.log.states[was.record.saga_id].deleted and now == erased(was))
+            for was, now in zip(known, found, strict=False)
+        )
 
     def synced(self, path: str) -> None:
         for placed in self.log.synced_records(path):
