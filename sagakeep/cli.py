@@ -13,6 +13,7 @@ from typing import Final
 import click
 
 from sagakeep.backup_commands import backup, restore
+from sagakeep.commands import doctor, events, move, show, submit, top, watch
 from sagakeep.complaint import Complaint, complaint_of
 from sagakeep.definition_commands import JSON_OPTION, check, prove
 from sagakeep.errors import BrokenFile, ConfigurationError, SagakeepError
@@ -204,20 +205,6 @@ def repair(
 
 
 @main.command()
-@click.argument("directory", type=_DIRECTORY)
-@click.argument("saga", default="")
-def events(directory: str, saga: str) -> None:
-    """Print the journal in DIRECTORY, or what of it is about SAGA.
-
-    A table on a terminal, else one JSON object a line. What a saga calls sensitive is redacted. The
-    directory may be in use.
-    """
-    from sagakeep.offline.event_listing import list_events
-
-    list_events(directory, saga)
-
-
-@main.command()
 @click.argument("url")
 @click.option("--action", required=True, help="Name of the action: it is called at URL/NAME.")
 @click.option("--compensation", default="", help="Name of its undo, if it has one.")
@@ -308,7 +295,9 @@ def config_show(path: str | None) -> None:
         click.echo(f"{f'{name} = {value}':60} # {origin}")
 
 
-main.add_command(backup)
-main.add_command(restore)
-main.add_command(check)
-main.add_command(prove)
+for command in (
+    *(backup, restore, check, prove, submit.submit, show.get, show.list_sagas, show.explain),
+    *(show.stats, events.events, watch.watch, top.top, doctor.doctor),
+    *(move.retry, move.compensate, move.cancel, move.delete),
+):
+    main.add_command(command)

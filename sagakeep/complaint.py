@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from sagakeep.errors import (
+    AccessRefused,
     BackupRefused,
     ConfigurationError,
     DiskFull,
@@ -13,8 +14,13 @@ from sagakeep.errors import (
     JournalCorrupt,
     JournalError,
     JournalLocked,
+    MoveNotAllowed,
+    NoSuchThing,
+    RequestRefused,
     SagakeepError,
     SagaNotFound,
+    ServerBusy,
+    ServerUnreachable,
 )
 
 
@@ -54,6 +60,24 @@ _WORDS: Final[dict[type[BaseException], tuple[str, str]]] = {
     ),
     JournalError: ("the data directory cannot be used", "look at its path, owner and disk"),
     SagaNotFound: ("there is no such saga", "`sagakeep events DIR` without an id prints all"),
+    ServerUnreachable: (
+        "the server cannot be reached",
+        "is it running? `sagakeep serve` starts one; --url or SAGAKEEP_URL says where it is",
+    ),
+    AccessRefused: (
+        "the server does not allow that",
+        "give it a key with --token-file or SAGAKEEP_TOKEN; `sagakeep key new` makes one",
+    ),
+    NoSuchThing: ("the server has nothing of that name", "`sagakeep ls` lists the sagas"),
+    MoveNotAllowed: (
+        "the saga does not allow that now",
+        "nothing was changed; `sagakeep explain ID` says what it waits for and what may be done",
+    ),
+    ServerBusy: (
+        "the server takes nothing for now",
+        "try again; `sagakeep doctor` says what is wrong with it",
+    ),
+    RequestRefused: ("the server refuses that", "mend what it names and send it again"),
     SagakeepError: ("that did not work", "the log says more"),
     OSError: ("the system refused", "look at the path, its owner and the disk"),
 }

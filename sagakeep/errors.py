@@ -176,3 +176,35 @@ class BackupRefused(JournalError):
 
 class DiskFull(JournalError):
     """No space for the next segment; nothing was written, so the append may be made again later."""
+
+
+class ServerUnreachable(SagakeepError):
+    """No server answers at the address that a command was given: start one, or give another address."""
+
+
+class RequestRefused(SagakeepError):
+    """A server answered a command with an error. `problem` is its body, `retry_after` its wish, or ""."""
+
+    def __init__(
+        self, status: int, detail: str, problem: object = None, retry_after: str = ""
+    ) -> None:
+        self.status = status
+        self.problem = problem
+        self.retry_after = retry_after
+        super().__init__(f"{detail}; try again in {retry_after} s" if retry_after else detail)
+
+
+class AccessRefused(RequestRefused):
+    """The server does not know the key, or its role does not allow that: use another key."""
+
+
+class NoSuchThing(RequestRefused):
+    """The server has nothing of that name."""
+
+
+class MoveNotAllowed(RequestRefused):
+    """The state of the saga does not allow the move; nothing was changed."""
+
+
+class ServerBusy(RequestRefused):
+    """The server takes nothing more for now, or is starting or stopping: try again later."""

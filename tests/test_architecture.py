@@ -33,11 +33,12 @@ LAYERS = {
     "http": "http.*",
     "participant": "participant participant.*",
     "demo": "demo.*",
-    "settings": "settings.* logs",
+    "settings": "settings.* logs event_columns",
     "offline": "offline.* findings.listing",
     "grade": "grade.*",
     "simulation": "simulation.*",
     "proof": "proof.*",
+    "commands": "commands.*",
     "top": "sagakeep __main__ cli backup_commands definition_commands complaint process serve services",
 }
 
@@ -53,12 +54,13 @@ BELOW = {
     "participant": "",
     "demo": "participant pure ground",
     "settings": "pure ground",
+    "commands": "offline settings pure ground",
     "offline": "settings runtime pure ground",
     "grade": "settings callers pure ground",
     "simulation": "facade actors runtime pure ground",
     "proof": "simulation facade actors settings runtime pure ground",
     "top": """
-        proof simulation grade offline settings demo http facade callers runtime pure ground
+        commands proof simulation grade offline settings demo http facade callers runtime pure ground
         """,
 }
 
@@ -81,10 +83,16 @@ RESERVED = {
     },
     "click": {
         *("cli", "definition_commands", "findings.listing", "proof.command", "proof.listing"),
-        *("backup_commands", "offline.backup_listing"),
+        *("backup_commands", "offline.backup_listing", "commands.", "event_columns"),
         *("offline.event_listing", "offline.verify_listing", "offline.repair_listing"),
     },
-    "rich": {"offline.backup_listing", "offline.event_listing", "proof.listing", "grade.paper"},
+    "rich": {
+        "offline.backup_listing",
+        "event_columns",
+        "proof.listing",
+        "grade.paper",
+        "commands.",
+    },
     "prometheus_client": {"actors.numbers"},
     "fcntl": {"runtime.disk"},
     "jmespath": {"expression", "mapping"},

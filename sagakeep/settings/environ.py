@@ -13,7 +13,8 @@ commas. A name that a person chose (of a service or a header) is matched without
 whatever is no letter or digit in it reads as `_`. One that matches nothing in the file is new: a service
 in lower case, a header in lower case with `-` for `_`. An array of tables is indexed from 0. A variable
 that is empty is as good as not set. A variable that means nothing is refused, for it is a typing error;
-but those that Kubernetes makes for a Service called sagakeep are ignored.
+but those that Kubernetes makes for a Service called sagakeep are ignored,
+and those that say to commands which server to ask.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from sagakeep.settings.config import Config
 
 VARIABLES_PREFIX: Final = "SAGAKEEP_"
 FILE_VARIABLE: Final = "SAGAKEEP_CONFIG"  # names the file when the command line does not
+CLIENT_VARIABLES: Final = frozenset({"SAGAKEEP_URL", "SAGAKEEP_TOKEN"})  # of who asks a server
 
 _OF_KUBERNETES: Final = re.compile(r"SAGAKEEP_(SERVICE_HOST|(SERVICE_)?PORT(_\w+)?)")
 _NEW_NAMES: Final[dict[str, Callable[[str], str]]] = {
@@ -59,7 +61,7 @@ def read_environ(
     """Yield what the environment sets; `document`, the file's, has the names that are known."""
     names = [name for name in environ if name.startswith(VARIABLES_PREFIX) and environ[name]]
     for name in sorted(names, key=_in_order_of_indexes):
-        if name == FILE_VARIABLE or _OF_KUBERNETES.fullmatch(name):
+        if name in (FILE_VARIABLE, *CLIENT_VARIABLES) or _OF_KUBERNETES.fullmatch(name):
             continue
         try:
             path, kind = _resolve(name, document, faults)

@@ -1,0 +1,138 @@
+"""The commands that look: `get`, `ls`, `explain` and `stats`."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from sagakeep.commands.options import JSON_OPTION, asks_server
+
+if TYPE_CHECKING:
+    from sagakeep.commands.client import Client
+
+_AGO: Final = re.compile(r"(\d{1,6})([smhd])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_AT_OPTION: Final = click.option(
+    "--at", default="", metavar="SEQ|TIME", help="As it was after that event, or at that time."
+)
+
+
+@click.command()
+@click.argument("saga_id", metavar="ID")
+@_AT_OPTION
+@JSON_OPTION
+@asks_server
+def get(client: Client, saga_id: str, at: str, as_json: bool) -> None:
+    """Show the saga ID and its steps."""
+    from sagakeep.commands import screen
+    from sagakeep.commands.client import saga_path
+
+    saga = client.get(saga_path(saga_id), **({"at": at} if at else {}))
+    if not screen.is_for_people(as_json):
+        screen.print_json(saga)
+        return
+    head = f"{saga['name']} {saga['id']}: {saga['status']}"
+    why = [saga["error"]] if saga["error"] else []
+    screen.show(head, *why, "", screen.step_table(saga))
+
+
+@click.command("ls")
+@click.option("--status", default="", help="Only those in this status.")
+@click.option("--name", default="", help="Only those of this name.")
+@click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="Only those so tagged.")
+@click.option(
+    "--since", default="", metavar="TIME|AGO", help="Created then or later: a time, or 30m, 2h, 7d."
+)
+@click.option(
+    "--limit", default=50, show_default=True, type=click.IntRange(1), help="How many at most."
+)
+@click.option("--all", "everything", is_flag=True, help="All of them, however many.")
+@JSON_OPTION
+@asks_server
+def list_sagas(
+    client: Client,
+    status: str,
+    name: str,
+    tags: tuple[str, ...],
+    since: str,
+    limit: int,
+    everything: bool,
+    as_json: bool,
+) -> None:
+    """List sagas, newest first. In a pipe: a JSON object a line."""
+    from itertools import islice
+
+    from sagakeep.commands import screen
+    from sagakeep.limits import PAGE_MAX
+
+    query: dict[str, str | list[str]] = {"limit": str(min(limit, PAGE_MAX))}
+    if everything:
+        query["limit"] = str(PAGE_MAX)
+    query |= {key: value for key, value in (("status", status), ("name", name)) if value}
+    query |= filters_of(tags, since)
+    found = islice(client.pages("/api/sagas", "sagas", query), None if everything else limit)
+    if not screen.is_for_people(as_json):
+        screen.print_lines(found)
+        return
+    sagas = list(found)
+    screen.show(screen.saga_table(sagas) if sagas else "no saga matches")
+
+
+def filters_of(tags: tuple[str, ...], since: str) -> dict[str, str | list[str]]:
+    """The query for tags and a time of creation. Raises BadParameter."""
+    query: dict[str, str | list[str]] = {}
+    for tag in tags:
+        key, sign, value = tag.partition("=")
+        if not (key and sign):
+            raise click.BadParameter(f"{tag!r} is no KEY=VALUE", param_hint="--tag")
+        query[f"tag.{key}"] = value
+    if since:
+        query["createdAfter"] = _time_of(since)
+    return query
+
+
+def _time_of(since: str) -> str:
+    match = _AGO.fullmatch(since)
+    if match is None:
+        return since  # the server says what is wrong with it
+    ago = timedelta(**{_UNITS[match[2]]: int(match[1])})
+    return (datetime.now(UTC) - ago).isoformat().replace("+00:00", "Z")
+
+
+@click.command()
+@click.argument("saga_id", metavar="ID")
+@JSON_OPTION
+@asks_server
+def explain(client: Client, saga_id: str, as_json: bool) -> None:
+    """Explain the saga ID: what happened and why, what it waits for, what can be done now."""
+    from sagakeep.commands import screen
+    from sagakeep.commands.client import saga_path
+    from sagakeep.explanation_text import explanation_text
+
+    explanation = client.get(saga_path(saga_id, "/explain"))
+    if screen.is_for_people(as_json):
+        screen.show(*explanation_text(explanation).splitlines())
+    else:
+        screen.print_json(explanation)
+
+
+@click.command()
+@JSON_OPTION
+@asks_server
+def stats(client: Client, as_json: bool) -> None:
+    """Count the sagas."""
+    from sagakeep.commands import screen
+
+    counts = client.get("/api/sagas/stats")
+    if not screen.is_for_people(as_json):
+        screen.print_json(counts)
+        return
+    made = screen.table("STATUS", ">SAGAS")
+    for status, count in counts["byStatus"].items():
+        made.add_row(screen.status_cell(status), screen.cell(count))
+    rate = f"{counts['successRate']:.1%} of those that ended completed"
+    took = f"{counts['averageDuration']:.3f} s on average"
+    screen.show(made, "", f"{counts['totalSagas']} sagas, {rate}, {took}")
