@@ -106,6 +106,7 @@ async def keeping(
     archive_behind_bytes: int = limits.ARCHIVE_BEHIND_BYTES,
     erase_after_s: float = limits.ERASE_AFTER_S,
     wall: Callable[[], float] | None = None,
+    queue_ahead: int = limits.QUEUE_AHEAD,
 ) -> AsyncIterator[Orchestrator]:
     """Run an orchestrator; its disk is in memory, but for the rows."""
     ports = Ports(
@@ -120,6 +121,7 @@ async def keeping(
         segment_bytes=segment_bytes,
         archive_behind_bytes=archive_behind_bytes,
         erase_after_s=erase_after_s,
+        queue_ahead=queue_ahead,
     )
     services = {"shop": Ledger()} if services is None else services
     async with open_orchestrator(str(directory), services, ports, thresholds) as orchestrator:

@@ -26,6 +26,7 @@ from trio.testing import MockClock
 from sagakeep import events as e
 from sagakeep import limits
 from sagakeep.actors.engine import Ports
+from sagakeep.actors.fair_queue import FairQueue
 from sagakeep.actors.job import Job
 from sagakeep.actors.service_spec import ServiceSpec
 from sagakeep.errors import MoveRefused, SagaNotFound, UnknownStep
@@ -313,6 +314,8 @@ async def test_a_finished_saga_survives_poison_too(
 
 class Broken:
     """Stands for a gateway with a bug; `real` is what it will be when it is mended."""
+
+    queue = FairQueue()
 
     def __init__(self) -> None:
         self.submitted = 0

@@ -79,6 +79,7 @@ class Ports(NamedTuple):
     look_every_s: float = 1.0  # for what alerts are about; 0 for never
     archive_behind_bytes: int = limits.ARCHIVE_BEHIND_BYTES
     erase_after_s: float = limits.ERASE_AFTER_S
+    queue_ahead: int = limits.QUEUE_AHEAD
 
 
 class Engine:
@@ -114,9 +115,7 @@ class Engine:
         self.history = History(opened.files, ports.run_blocking)
         crowded: set[str] = set()
         self.gateways = {
-            name: Gateway(
-                name, _spec(name, service), self.timers, ports.draw, self._post_late, crowded
-            )
+            name: self._gateway(name, _spec(name, service), ports, crowded)
             for name, service in services.items()
         }
         world = World(self.journal, self.gateways, self.timers, self.clock, ports.draw)
@@ -134,6 +133,21 @@ class Engine:
         self.run_blocking = ports.run_blocking
         self._ports = ports
         self._directory = directory
+
+    def _gateway(self, name: str, spec: ServiceSpec, ports: Ports, crowded: set[str]) -> Gateway:
+        def wake(saga_id: str) -> None:
+            self.registry.wake_soon(saga_id)
+
+        return Gateway(
+            name,
+            spec,
+            self.timers,
+            ports.draw,
+            self._post_late,
+            crowded,
+            wake,
+            ports.queue_ahead,
+        )
 
     def _archiver(self, ports: Ports, directory: str) -> Archiver:
         behind_bytes = ports.archive_behind_bytes

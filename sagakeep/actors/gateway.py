@@ -5,9 +5,9 @@
                                '---------------------- how the service is -----------------------------'
 
 Attempts beyond the bound wait in a fair queue, undos first: a service that is short of room spends it on ending
-sagas. There they also wait while the throttle lets nothing begin: the service is down, asked us to come later,
-or has had what it may have in a second. An attempt that waits has not begun: its timeout does not run, and it is
-none of its saga's retries.
+sagas. Sagas that are far behind in it sleep, and are woken in time. There they also wait while the throttle lets
+nothing begin: the service is down, asked us to come later, or has had what it may have in a second. An attempt
+that waits has not begun: its timeout does not run, and it is none of its saga's retries.
 
 What is submitted between `hold_back` and `release` (the calls of recovered sagas) joins the queue at a rate that
 begins small, so that ten thousand of them do not stampede a service that may be just starting itself; new sagas
@@ -59,7 +59,8 @@ class Gateway:
     """Calls one service.
 
     `draw` gives chances in [0, 1) for the jitter of what follows; `undelivered` takes the news for a saga whose
-    actor has ended; `crowded` collects the names of those that were crowded, for admission to look at.
+    actor has ended; `crowded` collects the names of those that were crowded, for admission to look at. `wake` is
+    called with the id of a saga that sleeps while it waits here, when its turn is `queue_ahead` attempts away.
     """
 
     def __init__(
@@ -70,6 +71,8 @@ class Gateway:
         draw: Callable[[], float],
         undelivered: Undelivered,
         crowded: set[str] | None = None,
+        wake: Callable[[str], None] = lambda _saga_id: None,
+        queue_ahead: int = limits.QUEUE_AHEAD,
     ) -> None:
         self.name = name
         self.caller = spec.caller
@@ -83,7 +86,7 @@ class Gateway:
         self._crowded = set[str]() if crowded is None else crowded
         self._concurrency = spec.concurrency
         self._undelivered = undelivered
-        self._queue = FairQueue(self._dropped)
+        self.queue = FairQueue(self._dropped, wake, self._is_slow, queue_ahead)
         self._alarm = Alarm(timers, self._unblock)
         self._is_blocked = False  # by the throttle, until the alarm or an outcome
         self._probe: Job | None = None
@@ -112,7 +115,10 @@ class Gateway:
     ) -> Job:
         """Take on an attempt; its outcome goes to the mailbox as AttemptEnded, `repeated` as given."""
         job = Job(call, effect, mailbox, self._undelivered, repeated)
-        queued = self._queue.length + self._held_back.length
+        if self.queue.asleep_count and self.queue.take_place(job):
+            self._employ_if_free()
+            return job
+        queued = self.queue.length + self._held_back.length
         if queued >= self.queue_max and self._is_too_much(job, queued):
             error = f"{limits.SERVICE_QUEUE_MAX} attempts wait for service {self.name!r} already"
             job.report(AttemptResult(Outcome.NOT_DONE, error=error, rule=QUEUE_FULL), self.draw())
@@ -153,7 +159,7 @@ class Gateway:
         await self.caller.aclose()
 
     def _queued(self) -> int:
-        return self._queue.length + self._held_back.length
+        return self.queue.length + self._held_back.length
 
     def _is_too_much(self, job: Job, queued: int) -> bool:
         """Is there no room for this one? Undos always find some: they are what makes room, and their number is
@@ -162,7 +168,13 @@ class Gateway:
         return queued >= limits.SERVICE_QUEUE_MAX and job.call.phase != "compensation"
 
     def _enqueue(self, job: Job) -> None:
-        self._queue.push(job)
+        self.queue.push(job)
+        self._employ_if_free()
+
+    def _is_slow(self) -> bool:
+        return not self.throttle.is_free or self.queue.length > limits.QUEUE_AWAKE_MAX
+
+    def _employ_if_free(self) -> None:
         if not (self._is_one_coming or self._is_blocked):
             self._employ()
 
@@ -175,9 +187,9 @@ class Gateway:
             at_s = ramp.ready_at_s(now_s)
             if at_s > now_s:
                 await trio.sleep_until(at_s)
-            else:
+            elif (job := self._held_back.pop()) is not None:
                 ramp.take(now_s)
-                self._enqueue(self._held_back.pop())
+                self._enqueue(job)
 
     # What the throttle says
 
@@ -194,7 +206,7 @@ class Gateway:
             self._unblock()
 
     def _next_throttled(self) -> Job | None:
-        """What may begin now; None when nothing may, until the alarm or an outcome."""
+        """What may begin now; None when nothing may, until the alarm, an outcome, or a saga that wakes."""
         now_s = self.timers.now_s()
         ready_at_s = self.throttle.ready_at_s(now_s)
         if ready_at_s > now_s:
@@ -202,20 +214,21 @@ class Gateway:
             if ready_at_s < NEVER_S:
                 self._alarm.set_at(ready_at_s)
             return None
-        if self.throttle.begin(now_s):
-            self._probe = self._queue.pop_probe()
-            return self._probe
-        return self._queue.pop()
+        is_closed = self.throttle.breaker is BreakerState.CLOSED
+        job = self.queue.pop() if is_closed else self.queue.pop_probe()
+        if job is not None and self.throttle.begin(now_s):
+            self._probe = job
+        return job
 
     def _unblock(self) -> None:
         """Look again whether something may begin."""
         self._is_blocked = False
         self._alarm.drop()
-        if self._queue.length and not self._is_one_coming:
+        if self.queue.length and not self._is_one_coming:
             self._employ()
 
     def _dropped(self) -> None:
-        if not self._queue.length:
+        if not self.queue.length:
             self._is_blocked = False
             self._alarm.drop()  # who waits for nothing leaves nothing behind
 
@@ -232,10 +245,10 @@ class Gateway:
 
     def next_job(self) -> Job | None:
         """What a worker is to do next, None when nothing waits or is to be begun."""
-        if self._is_draining or not self._queue.length:
+        if self._is_draining or not self.queue.length:
             return None
-        job = self._queue.pop() if self.throttle.is_free else self._next_throttled()
-        if job is not None and self._queue.length and not self._is_one_coming:
+        job = self.queue.pop() if self.throttle.is_free else self._next_throttled()
+        if job is not None and self.queue.length and not self._is_one_coming:
             self._employ()  # this attempt may take its time
         return job
 
@@ -263,8 +276,8 @@ class Gateway:
         """A worker listens on: its place is free."""
         self._lingering += 1
         self._workers -= 1
-        if self._queue.length and not (self._is_one_coming or self._is_blocked):
-            self._employ()
+        if self.queue.length:
+            self._employ_if_free()
 
     def _employ(self) -> None:
         """See to it that a worker comes. One at a time, until it has come: it may get everything done without

@@ -24,6 +24,7 @@ from itertools import chain
 from typing import Final, Generic, TypeVar
 from zlib import crc32
 
+from sagakeep.alert import due_utc_s
 from sagakeep.codec import decode_sleeper, decode_state, encode_state, glance_at_state
 from sagakeep.runtime.due_tally import DueTally
 from sagakeep.runtime.journal_files import Position
@@ -120,6 +121,10 @@ class LiveSagas(_Readable):
         self.waiting_for_operator: dict[str, None] = {}
         self._wakes = DueTally()
 
+    def is_asleep(self, saga_id: str) -> bool:
+        """Is it kept as bytes?"""
+        return saga_id in self._asleep[_index(saga_id)]
+
     def awake_ids(self) -> Iterator[str]:
         """Every id of who is awake; the table may change while they are read."""
         for index in range(SHARDS):
@@ -135,9 +140,17 @@ class LiveSagas(_Readable):
         return self._wakes.late(by_utc_s)
 
     def wakes_at_utc_s(self, saga_id: str) -> float | None:
-        """Until when it sleeps, 0 for an operator's word; None when it is awake or not live."""
+        """Until when it sleeps, 0 for an operator's word; None when it is awake, in a queue, or not live."""
         data = self._asleep[_index(saga_id)].get(saga_id)
         return None if data is None else glance_at_state(data).wakes_at_utc_s
+
+    def due_utc_s(self, saga_id: str) -> float | None:
+        """By when who sleeps should be woken, 0 if that is for an operator to say; None if it does not sleep."""
+        data = self._asleep[_index(saga_id)].get(saga_id)
+        if data is None:
+            return None
+        wakes_at_utc_s = glance_at_state(data).wakes_at_utc_s
+        return due_utc_s(decode_known(data)[0]) if wakes_at_utc_s is None else wakes_at_utc_s
 
     def position(self, saga_id: str) -> tuple[int, int] | None:
         """Where its last record stands, without waking it."""
@@ -169,6 +182,13 @@ class LiveSagas(_Readable):
         known = self._values.own(_index(saga_id)).pop(saga_id)
         self.add_asleep(saga_id, encode_state(*known, wakes_at_utc_s), wakes_at_utc_s)
 
+    def lull_in_queue(self, saga_id: str) -> None:
+        """Let it sleep until a service's queue wakes it; after a start it is awake, for the queue is gone."""
+        state, position = self._values.own(_index(saga_id)).pop(saga_id)
+        self._bytes.own(_index(saga_id))[saga_id] = encode_state(state, position)
+        self.asleep_count += 1
+        self._wakes.add(due_utc_s(state))
+
     def wake(self, saga_id: str) -> Known | None:
         """Its state as a value again, None when it does not sleep."""
         index = _index(saga_id)
@@ -176,7 +196,8 @@ class LiveSagas(_Readable):
         if data is None:
             return None
         state, last, wakes_at_utc_s = decode_sleeper(data)
-        self._take_off(saga_id, index, wakes_at_utc_s)
+        is_queued = wakes_at_utc_s is None
+        self._take_off(saga_id, index, due_utc_s(state) if is_queued else wakes_at_utc_s)
         known = self._values.own(index)[saga_id] = state, Position(*last)
         return known
 
@@ -191,7 +212,7 @@ class LiveSagas(_Readable):
         return Cut(self._values.share(), self._bytes.share())
 
     def _forget_asleep(self, saga_id: str, index: int) -> None:
-        self._take_off(saga_id, index, glance_at_state(self._asleep[index][saga_id]).wakes_at_utc_s)
+        self._take_off(saga_id, index, self.due_utc_s(saga_id))
 
     def _take_off(self, saga_id: str, index: int, wakes_at_utc_s: float | None) -> None:
         del self._bytes.own(index)[saga_id]

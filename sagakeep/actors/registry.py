@@ -119,7 +119,13 @@ class Registry:
     def begun(self, saga_id: str) -> tuple[Begun, ...]:
         """How far the outstanding attempts of a saga have come; none of one that is not live."""
         actor = self._awake.get(saga_id)
-        return () if actor is None else actor.begun()
+        if actor is not None:
+            return actor.begun()
+        return tuple(
+            Begun(effect, name, 0.0)
+            for name, gateway in self._world.gateways.items()
+            for effect in gateway.queue.places(saga_id)
+        )
 
     def adopt(self, state: SagaState, position: Position) -> None:
         """Run a live saga that the journal has and that has no actor."""
@@ -129,6 +135,10 @@ class Registry:
         """Let a live saga sleep on until a time, 0 for an operator's word."""
         if wakes_at_utc_s:
             self._wake_list.add(saga_id, self._world.clock.monotonic_of(wakes_at_utc_s))
+
+    def wake_soon(self, saga_id: str) -> None:
+        """Wake a saga, if it sleeps; not at once, and slower while there is much to do."""
+        self._wake_list.add(saga_id, self._world.timers.now_s())
 
     async def settle(self) -> None:
         """Wait until every live saga has handled what has come to it so far."""
@@ -270,11 +280,14 @@ class Registry:
 
     # Sleep
 
-    def _lull(self, actor: SagaActor, wakes_at_utc_s: float) -> None:
+    def _lull(self, actor: SagaActor, wakes_at_utc_s: float, is_queued: bool) -> None:
         """The saga does nothing but wait: keep it as bytes, without an actor."""
         actor.end()
         del self._awake[actor.saga_id]
-        self._committed.live.lull(actor.saga_id, wakes_at_utc_s)
+        if is_queued:
+            self._committed.live.lull_in_queue(actor.saga_id)
+        else:
+            self._committed.live.lull(actor.saga_id, wakes_at_utc_s)
         self.adopt_asleep(actor.saga_id, wakes_at_utc_s)
 
     def _rouse(self, saga_id: str) -> SagaActor | None:
@@ -319,6 +332,8 @@ class Registry:
                 actor.hold(state, position, error)
         except Exception:
             _log.exception("saga %s cannot be run; it is left as it is on disk", saga_id)
+            for gateway in self._world.gateways.values():
+                gateway.queue.forget(saga_id)
             self._forget(actor)
 
     async def _durable(self, saga_id: str) -> tuple[SagaState, Position]:

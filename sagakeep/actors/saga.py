@@ -70,7 +70,7 @@ class SagaActor:
     """One saga. `state` is what is durable, None until its creation is.
 
     `over` is called when it is final and nothing waits, or it could not be created; `lull` when all that it does
-    is to wait, until a time (UTC seconds) or 0 for an operator.
+    is to wait, until a time (UTC seconds) or 0 for an operator; in a service's queue, too, or not.
     """
 
     __slots__ = (
@@ -99,7 +99,7 @@ class SagaActor:
         world: World,
         dispatcher: Dispatcher[SagaActor],
         over: Callable[[SagaActor], None],
-        lull: Callable[[SagaActor, float], None],
+        lull: Callable[[SagaActor, float, bool], None],
         saga_id: str,
         state: SagaState | None = None,
         position: Position | None = None,
@@ -159,6 +159,8 @@ class SagaActor:
         """Take the durable state again and stand still, after too many crashes."""
         self.state, self._position = state, position
         self._is_taking_up = False  # nothing that is outstanding for this state is begun any more
+        for gateway in self._world.gateways.values():
+            gateway.queue.forget(self.saga_id)
         self._commit(decide(state, Hold(error), self._world.clock.now_utc_s()), None)
 
     def end(self) -> None:
@@ -189,14 +191,30 @@ class SagaActor:
                 self._dispatcher.schedule(self)
             elif self.state is not None and (self.state.deleted or self.state.status in FINAL):
                 self._over(self)
-            elif not self._jobs and self._may_sleep():
-                self._lull(self, self._wakes_at_utc_s)
+            elif self._jobs:
+                if self._may_sleep_in_queue():
+                    self._sleep_in_queue()
+            elif self._may_sleep():
+                self._lull(self, self._wakes_at_utc_s, False)
 
     def _may_sleep(self) -> bool:
         """Is there nothing to do for long, but for what may be asked of it?"""
         if not self._wakes_at_utc_s:
             return self.state is not None and self.state.status in HELD
         return self._wakes_at_utc_s - self._world.clock.now_utc_s() >= limits.ASLEEP_S_MIN
+
+    def _may_sleep_in_queue(self) -> bool:
+        """Does all that is outstanding wait far behind in a queue, and nothing else happen for long?"""
+        return (
+            all(job.may_sleep for job in self._jobs.values())
+            and self.state is not None
+            and (not self._wakes_at_utc_s or self._may_sleep())
+        )
+
+    def _sleep_in_queue(self) -> None:
+        for job in self._jobs.values():
+            job.leave_place()
+        self._lull(self, self._wakes_at_utc_s, True)
 
     def _handle(self, envelope: Envelope[Message]) -> None:
         assert self.state is not None, "a message comes after the creation"

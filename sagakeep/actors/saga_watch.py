@@ -93,8 +93,8 @@ class SagaWatch:
         if not wanted:
             return names
         for count, saga_id in enumerate(self._live.asleep_ids(), start=1):
-            wakes_at_utc_s = self._live.wakes_at_utc_s(saga_id)
-            if wakes_at_utc_s and wakes_at_utc_s < self._late_before_utc_s():
+            should_utc_s = self._live.due_utc_s(saga_id)
+            if should_utc_s and should_utc_s < self._late_before_utc_s():
                 names.append(saga_id)
             if len(names) == wanted:
                 break

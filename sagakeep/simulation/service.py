@@ -49,7 +49,15 @@ class Reaction(NamedTuple):
     answers_nonsense: bool = False  # what no journal can write: the saga's actor crashes
 
 
+class CallLimit(NamedTuple):
+    """How often a service may be called: so many calls a second, of these a burst at once; 0 for any number."""
+
+    per_s: float = 0.0
+    burst: int = 0
+
+
 Script = Callable[[Call], Reaction]
+NO_LIMIT: Final = CallLimit()
 
 AFTER_TIMEOUT_S: Final = 1.0  # how late what is late is
 
@@ -63,8 +71,14 @@ class SimulatedService:
     """Implements `Caller`. `script` decides about every attempt."""
 
     def __init__(
-        self, world: World, ledger: Ledger, script: Script, late_reply_s: float = 0.0
+        self,
+        world: World,
+        ledger: Ledger,
+        script: Script,
+        late_reply_s: float = 0.0,
+        limit: CallLimit = NO_LIMIT,
     ) -> None:
+        self.limit = limit
         self.late_reply_s = late_reply_s
         self.ledger = ledger
         self.script = script

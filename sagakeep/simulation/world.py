@@ -31,7 +31,7 @@ from sagakeep.simulation.process import Crashed, Point, Process
 from sagakeep.simulation.process_disk import DiskFault, DiskObserver, NoObserver, ProcessDisk
 from sagakeep.simulation.rows import MemoryRows
 from sagakeep.simulation.schedule import run_in_virtual_time
-from sagakeep.simulation.service import Script, SimulatedService
+from sagakeep.simulation.service import NO_LIMIT, CallLimit, Script, SimulatedService
 from sagakeep.simulation.trace import Trace
 
 _log = logging.getLogger(__name__)
@@ -92,6 +92,7 @@ class Shape(NamedTuple):
     snapshot_every_bytes: int = 64 << 10
     commit_bytes: int = 1 << 20
     archive_behind_bytes: int = 1
+    queue_ahead: int = 1
     disk_latency_s: float = 0.0  # the most that a blocking call takes
     wall_skew_s: float = 0.0  # of the system's clock
 
@@ -135,14 +136,16 @@ class World:
         script: Script,
         promise: Promise = Promise.BARRIER,
         late_reply_s: float = 0.0,
+        limit: CallLimit = NO_LIMIT,
     ) -> SimulatedService:
         """Add a service; it outlives the processes that call it."""
         ledger = Ledger(name, promise, self._applied)
-        self.services[name] = SimulatedService(self, ledger, script, late_reply_s)
+        self.services[name] = SimulatedService(self, ledger, script, late_reply_s, limit)
         return self.services[name]
 
     def _spec(self, service: SimulatedService, concurrency: int) -> ServiceSpec:
-        return ServiceSpec(service, concurrency)
+        per_s, burst = service.limit
+        return ServiceSpec(service, concurrency, rate_limit_per_s=per_s, rate_burst=burst)
 
     def _applied(self, entry: Entry) -> None:
         self.trace.note(f"effect {entry.phase} {entry.key}")
@@ -267,6 +270,7 @@ class World:
             heartbeat_s=0.0,
             look_every_s=0.0,
             archive_behind_bytes=self.shape.archive_behind_bytes,
+            queue_ahead=self.shape.queue_ahead,
         )
 
 

@@ -185,6 +185,24 @@ RECOVERY = (
 
 ACTORS = (
     Bug(
+        "a-rate-limit-forgets-what-it-owes",
+        f"{_A}rate_limit.py",
+        "max(self._full_at_s, now_s) + 1.0 / self.per_s",
+        "now_s + 1.0 / self.per_s",
+    ),
+    Bug(
+        "a-rate-limit-that-a-probe-passes",
+        f"{_A}throttle.py",
+        "            at_s = max(at_s, self._limit.ready_at_s)",
+        "            at_s = max(at_s, self._limit.ready_at_s) if self.breaker == 'open' else at_s",
+    ),
+    Bug(
+        "nobody-wakes-who-sleeps-in-a-queue",
+        f"{_A}fair_queue.py",
+        "                self._wake(place.saga_id)",
+        "                pass",
+    ),
+    Bug(
         "acted-upon-before-durable",
         f"{_A}saga.py",
         "        self._pending = state\n",

@@ -76,7 +76,7 @@ class Campaign:
         services = self.world.chance("services")
         for name, plan in configuration.services.items():
             script = self._script(plan, services)
-            self.world.service(name, script, plan.promise, plan.late_reply_s)
+            self.world.service(name, script, plan.promise, plan.late_reply_s, plan.limit)
 
     def run(self) -> None:
         for crash in self.configuration.crashes:

@@ -16,7 +16,7 @@ import msgspec
 from sagakeep.simulation.ledger import Promise
 from sagakeep.simulation.process import Moment, Point
 from sagakeep.simulation.process_disk import DiskFault
-from sagakeep.simulation.service import Behaviour
+from sagakeep.simulation.service import NO_LIMIT, Behaviour, CallLimit
 from sagakeep.simulation.world import Shape
 
 CANARY = "canary-4111111111111111"  # stands where a definition says `sensitive`
@@ -38,6 +38,7 @@ class ServicePlan(NamedTuple):
     latency_s: float = 0.0
     late_reply_s: float = 0.0
     poison: float = 0.0  # how likely an answer is one that crashes the saga's actor
+    limit: CallLimit = NO_LIMIT
 
 
 class Wish(NamedTuple):
@@ -101,13 +102,14 @@ def named(value: object) -> object:
 def configure(seed: int) -> Configuration:
     """Expand a seed."""
     random = Random(f"configuration/{seed}")
+    limits = Random(f"limits/{seed}")  # of its own: what seeds stood for before stays the same
     names = ["alpha", "beta"][: random.choice((1, 1, 2))]
     return Configuration(
         seed=seed,
         sagas=tuple(
             _saga(random, number, names) for number in range(random.choice((1, 1, 1, 2, 2, 3, 4)))
         ),
-        services={name: _service(random) for name in names},
+        services={name: _limited(_service(random), limits) for name in names},
         crashes=tuple(_crash(random) for _ in range(random.choice((0, 1, 1, 1, 2, 2, 3, 4)))),
         shape=Shape(
             segment_bytes=random.choice((4 << 10, 4 << 10, 8 << 10, 16 << 10)),
@@ -129,6 +131,15 @@ def _service(random: Random) -> ServicePlan:
         latency_s,
         random.choice((0.0, 60.0)),
         random.choice((0.0,) * 9 + (0.3,)),
+    )
+
+
+def _limited(plan: ServicePlan, random: Random) -> ServicePlan:
+    """One service in three may be called only so often."""
+    if random.random() > 1 / 3:
+        return plan
+    return plan._replace(
+        limit=CallLimit(random.choice((0.3, 1.0, 5.0, 100.0)), random.choice((1, 1, 2, 5)))
     )
 
 

@@ -33,6 +33,8 @@
          of what was asked; no retry beyond its maximum; nothing is deleted while it moves
     I29  the attempts of a call are numbered 1, 2, 3 ... for as long as it has its key, also after an operator's
          retry: an answer that comes late is never taken for one that is waited for
+    I30  a service that may be called only so often is: in any span of a process's life no more calls begin than
+         its burst and its rate allow, whatever fails, waits, sleeps or comes back in it
 
 Not checked, for there is nothing to check in the product as it is: I23 (no bytes are ever erased: deleted sagas
 stay in the journal) and the archive in I10 and I26 (finished sagas stay in the journal and have a row). The ramp
@@ -388,6 +390,24 @@ def i22_a_service_is_not_called_before_it_asked_for(judge: Judge, call: Call) ->
             f"{call.idempotency_key} attempt {call.attempt} begins before {at_s}, as it was asked to"
         ),
     )
+
+
+def i30_a_service_is_called_no_faster_than_its_limit(judge: Judge, call: Call) -> None:
+    """Looks at every span that ends with this call; a process begins with a full burst."""
+    per_s, burst = judge.world.services[call.service].limit
+    if not per_s:
+        return
+    times = judge.called_s[call.service]
+    for count, began_s in enumerate(reversed(times), start=1):
+        allowed = burst + per_s * (times[-1] - began_s)
+        judge.expect(
+            count <= allowed + SLACK_S * max(1.0, per_s),
+            "I30",
+            lambda: (
+                f"{count} calls of {call.service} within {times[-1] - began_s} s;"
+                f" allowed are {per_s} a second and {burst} at once"
+            ),
+        )
 
 
 def i06_an_effect_counts_once(judge: Judge, entry: Entry) -> None:

@@ -47,6 +47,7 @@ class Judge:
     broken: list[str] = field(default_factory=list)
     in_flight: dict[tuple[str, str, str], list[Attempt]] = field(default_factory=dict)
     earliest_s: dict[tuple[str, int], float] = field(default_factory=dict)
+    called_s: dict[str, list[float]] = field(default_factory=dict)  # of this process, by service
     acknowledged: dict[str, int] = field(
         default_factory=dict
     )  # the latest sequence that was answered
@@ -147,6 +148,8 @@ class Judge:
         invariants.i05_one_key_for_each_intended_effect(self, call)
         invariants.i13_one_attempt_at_a_time(self, call)
         invariants.i22_a_service_is_not_called_before_it_asked_for(self, call)
+        self.called_s.setdefault(call.service, []).append(self.world.now_s())
+        invariants.i30_a_service_is_called_no_faster_than_its_limit(self, call)
         place = (call.saga_id, call.step_id, call.phase)
         attempt = Attempt(call, self.world.now_s(), self.world.lives)
         self.in_flight.setdefault(place, []).append(attempt)
@@ -197,6 +200,7 @@ class Judge:
         """A process begins."""
         self.in_flight.clear()
         self.earliest_s.clear()
+        self.called_s.clear()
         self.journal_failed = ""
         self.disk_failed = False
         self.has_recovered = False
