@@ -125,7 +125,7 @@ class Campaign:
             there_s = plan.latency_s * random.random() if travels else 0.0
             back_s = plan.latency_s * random.random()
             again_s = random.choice((0.0, 0.5, 20.0))
-            retry_after_s = random.choice((0.0, 1.5, 7.0))
+            retry_after_s = random.choice((0.0, 1.5, 90.0))  # longer than a service is held off
             is_nonsense = random.random() < plan.poison
             return Reaction(behaviour, there_s, back_s, again_s, retry_after_s, is_nonsense)
 
