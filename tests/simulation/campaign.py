@@ -214,6 +214,7 @@ class Campaign:
             self.judge.fail("I18", f"nothing was damaged, and: {error}")
             return
         self.judge.beyond_known(found)
+        invariants.i31_a_snapshot_ends_where_it_says(self.judge, self.world.disk)
         if self.random.random() < 0.1:
             self._recover_twice(found)
 

@@ -36,6 +36,9 @@
     I30  a service that may be called only so often is: in any span of a process's life no more calls begin than
          its burst and its rate allow, whatever fails, waits, sleeps or comes back in it
 
+    I30  no answer that came after an attempt's timeout counts, but as a late reply
+    I31  a snapshot holds nothing from beyond its position (looked at between two lives)
+
 Not checked, for there is nothing to check in the product as it is: I23 (no bytes are ever erased: deleted sagas
 stay in the journal) and the archive in I10 and I26 (finished sagas stay in the journal and have a row). The ramp
 of I22 is too wide for four sagas; `test_gateway` has it.
@@ -48,17 +51,20 @@ from typing import TYPE_CHECKING
 
 from sagakeep import events as e
 from sagakeep.actors.saga_query import SagaQuery
+from sagakeep.codec import glance_at_state
 from sagakeep.definition import InDoubt, OnFailure, StepKind
 from sagakeep.effects import RunCall, idempotency_key, outstanding
 from sagakeep.errors import JournalCorrupt
 from sagakeep.events import Record
 from sagakeep.orchestrator import Orchestrator
+from sagakeep.runtime.snapshot_file import DamagedSnapshot, read_snapshots
 from sagakeep.saga_status import COMPENSATED, COMPENSATION_FAILED, COMPLETED, RUNNING
 from sagakeep.service import DONE, NOT_DONE, UNKNOWN, Call
+from sagakeep.simulation.disk import MemoryDisk
 from sagakeep.simulation.ledger import Entry, Promise
 from sagakeep.simulation.process import DoesNotEnd
 from sagakeep.simulation.service import REFUSED
-from sagakeep.simulation.world import Ending, How
+from sagakeep.simulation.world import DIRECTORY, Ending, How
 from sagakeep.state import FINAL, MOVING, SagaState, is_done, pivot_is_done, scope_of
 from sagakeep.step_status import COMPENSATED as UNDONE
 from sagakeep.step_status import RETRYING
@@ -359,6 +365,39 @@ def i05_one_key_for_each_intended_effect(judge: Judge, call: Call) -> None:
             "I5",
             lambda: f"{call.idempotency_key} begins while the effect of {old} is there",
         )
+
+
+def i30_no_answer_counts_after_its_timeout(
+    judge: Judge, before: SagaState | None, record: Record
+) -> None:
+    if before is None:
+        return
+    for event in record.events:
+        latency_s: float = getattr(event, "latency_s", 0.0)
+        if latency_s and not isinstance(event, e.LateReply):
+            timeout_s = before.step(event.step_id).timeout_s  # type: ignore[attr-defined] # of a step
+            judge.expect(
+                latency_s <= timeout_s + SLACK_S,
+                "I30",
+                lambda event=event, timeout_s=timeout_s: (
+                    f"{record.saga_id}: {event}, timeout {timeout_s}"
+                ),
+            )
+
+
+def i31_a_snapshot_ends_where_it_says(judge: Judge, disk: MemoryDisk) -> None:
+    for snapshot in read_snapshots(disk, DIRECTORY):
+        if isinstance(snapshot, DamagedSnapshot):
+            continue  # cut in the middle, and passed over by a start
+        for data in snapshot.chunks[1:]:
+            seen = glance_at_state(data)
+            judge.expect(
+                seen.last[0] < snapshot.position,
+                "I31",
+                lambda seen=seen, snapshot=snapshot: (
+                    f"the snapshot at {snapshot.position} has {seen.saga_id} as it was after {seen.last}"
+                ),
+            )
 
 
 def i13_one_attempt_at_a_time(judge: Judge, call: Call) -> None:
