@@ -62,7 +62,8 @@ _pack: Final[Callable[[object], bytes]] = msgpack.Packer(
     default=astuple, use_bin_type=True, strict_types=False, autoreset=True
 ).pack
 _TAGS: Final = {kind: kind.__struct_config__.tag for kind in e.EVENT_NAMES}
-_KINDS: Final = {tag: kind for kind, tag in _TAGS.items()}
+_LENGTHS: Final = {tag: len(kind.__struct_fields__) + 1 for kind, tag in _TAGS.items()}
+_CREATED: Final = _TAGS[e.SagaCreated]
 
 
 def encode_record(record: e.Record) -> bytes:
@@ -185,19 +186,18 @@ def _lifted(value: list[Any], version: int) -> list[Any]:
 
 def _converted(value: list[Any]) -> e.Record:
     _, saga_id, sequence, at_utc_s, previous, values = value
-    events = tuple(map(_decode_event, values))
-    record = msgspec.convert((saga_id, sequence, at_utc_s, previous, ()), e.Record)
-    return e.Record(record.saga_id, record.sequence, record.at_utc_s, record.previous, events)
+    for event in values:
+        _prepare_event(event)
+    return msgspec.convert((saga_id, sequence, at_utc_s, previous, values), e.Record)
 
 
-def _decode_event(value: list[Any]) -> e.AnyEvent:
-    tag, *fields = value
-    kind = _KINDS[tag]
-    if len(fields) > len(kind.__struct_fields__):
-        raise ValueError(f"event {tag} has {len(fields)} fields: use a newer sagakeep")
-    if kind is e.SagaCreated:
-        fields[0] = msgspec.to_builtins(_decode_definition(fields[0]))
-    return msgspec.convert([tag, *fields], kind)  # type: ignore[return-value] # a kind is a member
+def _prepare_event(value: list[Any]) -> None:
+    """Make of an event's array, in its place, what it can be converted from; msgspec skips what is too much."""
+    tag = value[0]
+    if len(value) > _LENGTHS[tag]:
+        raise ValueError(f"event {tag} has {len(value) - 1} fields: use a newer sagakeep")
+    if tag == _CREATED:
+        value[1] = msgspec.to_builtins(_decode_definition(value[1]))
 
 
 def _decode_definition(value: list[Any]) -> SagaDefinition:

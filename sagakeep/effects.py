@@ -16,7 +16,14 @@ from msgspec.structs import replace
 
 from sagakeep import saga_status, step_status
 from sagakeep.service import UNKNOWN, Call, Phase
-from sagakeep.state import SagaState, StepState, compensation_in_flight, is_done, pivot_is_done
+from sagakeep.state import (
+    HELD,
+    SagaState,
+    StepState,
+    compensation_in_flight,
+    is_done,
+    pivot_is_done,
+)
 
 
 class RunCall(msgspec.Struct, frozen=True, gc=False):
@@ -49,6 +56,19 @@ def outstanding(state: SagaState) -> list[Effect]:
     if times:
         effects.append(WaitUntil(min(times)))
     return effects
+
+
+def idle_until(state: SagaState) -> float | None:
+    """Until when a saga only waits, 0 for an operator's word; None when there is something to do."""
+    if state.status in HELD:
+        return 0.0
+    times = []
+    for effect in outstanding(state):
+        at_utc_s = effect.at_utc_s if isinstance(effect, WaitUntil) else effect.not_before_utc_s
+        if not at_utc_s:
+            return None
+        times.append(at_utc_s)
+    return min(times, default=None)
 
 
 def _forward(state: SagaState) -> tuple[list[Effect], list[float]]:

@@ -6,7 +6,7 @@ import pytest
 from scenario import START_UTC_S, Saga
 
 from sagakeep import messages as m
-from sagakeep.effects import RunCall, WaitUntil, call_of, idempotency_key, outstanding
+from sagakeep.effects import RunCall, WaitUntil, call_of, idempotency_key, idle_until, outstanding
 from sagakeep.service import AttemptResult, Call, Outcome
 
 DONE = AttemptResult(Outcome.DONE, {"id": 7})
@@ -52,6 +52,28 @@ def test_a_probe_that_is_to_be_made_later_is_outstanding_with_its_time() -> None
     assert saga.calls() == [RunCall("a", "probe", 1, 1)]
     saga.tell(saga.ended("a", TIMEOUT, "probe"), 4)
     assert saga.calls() == [RunCall("a", "probe", 1, 2, START_UTC_S + 5)]
+
+
+def test_until_when_a_saga_only_waits_is_known_from_its_state() -> None:
+    saga = saga_of({"id": "a", "maxRetries": 1, "inDoubt": "probe", "probe": "ask"})
+    assert idle_until(saga.now) is None
+    saga.tell(saga.ended("a", TIMEOUT), 1)
+    assert idle_until(saga.now) == START_UTC_S + 2
+    saga.tell(m.Wake(), 2)
+    saga.tell(saga.ended("a", TIMEOUT), 3)
+    assert idle_until(saga.now) is None  # a probe is to be made
+    saga.tell(saga.ended("a", TIMEOUT, "probe"), 4)
+    assert idle_until(saga.now) == START_UTC_S + 5
+    held = Saga(
+        {
+            "name": "order",
+            "onFailure": "hold",
+            "steps": [{"id": "a", "service": "s", "action": "do", "compensation": "undo"}],
+        }
+    )
+    held.create()
+    held.tell(held.ended("a", REFUSED), 1)
+    assert idle_until(held.now) == 0.0
 
 
 def test_an_action_is_called_with_the_payload_as_defined() -> None:

@@ -281,6 +281,18 @@ async def test_noting_again_what_was_written_changes_nothing(path: str) -> None:
     assert model.applied_through == 9
 
 
+async def test_what_the_rows_have_by_their_position_is_not_written_again(path: str) -> None:
+    async with running(path) as model:
+        model.note(saga("s1"), (8, 0))
+        model.mark(16)
+        await model.flush()
+        assert model.applied_through == 16
+        model.note(saga("s1"), (8, 0))
+        assert model.statistics().pending == 0
+        model.note(saga("s2"), (16, 0))
+        assert model.statistics().pending == 1
+
+
 async def test_a_mark_never_goes_back(path: str) -> None:
     async with running(path) as model:
         model.mark(9)

@@ -11,6 +11,7 @@ from keeper import NOON, LeanDisk, Ledger, begin, keeping, kinds
 from shop import step
 from trio.testing import MockClock
 
+from sagakeep.actors import registry
 from sagakeep.errors import MoveRefused, SagaExists
 from sagakeep.events import StepStarted
 from sagakeep.orchestrator import Orchestrator
@@ -157,6 +158,27 @@ async def test_who_slept_sleeps_on_after_a_restart(
         assert ended.status is SagaStatus.COMPLETED
         assert [call.attempt for call in ledger.calls] == [1, 2]
         assert "ActorRestarted" not in await kinds(sagas, saga_id)
+
+
+async def test_who_only_waits_is_taken_up_by_a_start_without_an_actor(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, ledger = LeanDisk(), Away()
+    steps = (step("a", compensation="never", compensationMaxRetries=0), step("b", "fail"))
+    async with keeping(tmp_path, disk, {"shop": ledger}) as sagas:
+        waiting = await begin(sagas, step("a", "away", retry=HOURS), timeout=7_200)
+        held = await begin(sagas, *steps)
+        await trio.testing.wait_all_tasks_blocked()
+        assert sleeps(sagas, waiting)
+        assert sleeps(sagas, held)
+        crashed = disk.copy()
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "SagaActor", None)  # whoever makes one fails
+        async with keeping(tmp_path, crashed, {"shop": ledger}) as sagas:
+            assert sagas.recovery is not None
+            assert not sagas.recovery.from_snapshot
+            assert sleeps(sagas, waiting)
+            assert sleeps(sagas, held)
 
 
 async def test_a_late_reply_wakes_who_sleeps_and_is_recorded(

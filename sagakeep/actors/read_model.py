@@ -132,7 +132,12 @@ class ReadModel:
         return self.applied_through
 
     def note(self, state: SagaState, position: tuple[int, int]) -> None:
-        """A record is durable: this is the saga after it. Call it in the order of the journal."""
+        """A record is durable: this is the saga after it. Call it in the order of the journal.
+
+        A start that folds the journal from its beginning tells what the rows have already.
+        """
+        if position[0] < self.applied_through:
+            return
         batch = self._pending
         if state.deleted:
             state = _with_key(state, batch.entries)
