@@ -152,9 +152,16 @@ def _retry(state: SagaState, wish: m.Retry, now_utc_s: float) -> Events:
     return (e.SagaRetry(wish.by, wish.note),)
 
 
+def _us(at_utc_s: float) -> int:
+    """In microseconds, as precise as a time is shown and kept in a row."""
+    return round(at_utc_s * 1e6)
+
+
 def _delete(state: SagaState, wish: m.Delete, now_utc_s: float) -> Events:
     if state.status not in FINAL | HELD:
         raise _refuse(state, "delete", f"it is {state.status}")
+    if wish.moved_at_utc_s is not None and _us(wish.moved_at_utc_s) != _us(state.updated_at_utc_s):
+        raise _refuse(state, "delete", "it has moved since it was looked at")
     return (e.SagaDeleted(wish.by, wish.note),)
 
 

@@ -68,10 +68,11 @@ class Retry(msgspec.Struct, frozen=True, gc=False):
 
 
 class Delete(msgspec.Struct, frozen=True, gc=False):
-    """Remove the saga from every list."""
+    """Remove the saga from every list; with `moved_at_utc_s` only if its last event is of then."""
 
     by: str = ""
     note: str = ""
+    moved_at_utc_s: float | None = None
 
 
 class Restarted(msgspec.Struct, frozen=True, gc=False):

@@ -32,6 +32,7 @@ from sagakeep.events import Record
 from sagakeep.explanation import Explanation, explain
 from sagakeep.messages import Compensate, Create, Delete, Message, Retry, Started
 from sagakeep.moment import Moment
+from sagakeep.retention_rule import RetentionRule
 from sagakeep.runtime.journal_files import (
     JournalStatistics,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "BadCursor",
     "Check",
     "Orchestrator",
+    "RetentionRule",
     "SagaPage",
     "SagaQuery",
     "ServiceSpec",
@@ -348,6 +350,7 @@ async def open_orchestrator(
     services: Mapping[str, object],
     ports: Ports | None = None,
     thresholds: Thresholds | None = None,
+    retention: Sequence[RetentionRule] = (),
 ) -> AsyncIterator[Orchestrator]:
     """Open a directory, recover what is in it, and run it until the block is left.
 
@@ -355,7 +358,9 @@ async def open_orchestrator(
     an alert is raised. Raises JournalLocked,
     JournalCorrupt or JournalError when the directory cannot be used.
     """
-    async with opening_orchestrator(directory, services, ports, thresholds) as orchestrator:
+    async with opening_orchestrator(
+        directory, services, ports, thresholds, retention
+    ) as orchestrator:
         await orchestrator.wait_recovered()
         yield orchestrator
 
@@ -366,12 +371,13 @@ async def opening_orchestrator(
     services: Mapping[str, object],
     ports: Ports | None = None,
     thresholds: Thresholds | None = None,
+    retention: Sequence[RetentionRule] = (),
 ) -> AsyncIterator[Orchestrator]:
     """As `open_orchestrator`, but the block is entered while recovery still runs."""
     ports = ports or Ports()
     directory = os.fspath(directory)
     opened = await open_files(directory, ports)
-    engine = Engine(opened, directory, services, ports, thresholds or Thresholds())
+    engine = Engine(opened, directory, services, ports, thresholds or Thresholds(), retention)
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(engine.run)

@@ -55,7 +55,7 @@ async def serve(config: Config, *, demo: bool, announce: Callable[[str], None]) 
     async with trio.open_nursery() as nursery:
         await nursery.start(_watch_signals, stop)
         async with opening_orchestrator(
-            config.data, services, thresholds=config.alerts
+            config.data, services, thresholds=config.alerts, retention=config.retention
         ) as orchestrator:
             await _serve_until(stop, orchestrator, config, bind, announce)
         nursery.cancel_scope.cancel()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from sagakeep.actors.registry import Deliver
 from sagakeep.codec import decode_records
 from sagakeep.messages import Message
 from sagakeep.orchestrator import Orchestrator, Ports, open_orchestrator
+from sagakeep.retention_rule import RetentionRule
 from sagakeep.runtime.blocking import in_turn
 from sagakeep.runtime.disk import Disk
 from sagakeep.runtime.journal_check import verify_journal
@@ -104,6 +105,7 @@ async def keeping(
     resident_bytes: Callable[[], int] = lambda: 0,
     segment_bytes: int = limits.SEGMENT_BYTES,
     archive_behind_bytes: int = limits.ARCHIVE_BEHIND_BYTES,
+    retention: Sequence[RetentionRule] = (),
     erase_after_s: float = limits.ERASE_AFTER_S,
     wall: Callable[[], float] | None = None,
     queue_ahead: int = limits.QUEUE_AHEAD,
@@ -124,7 +126,9 @@ async def keeping(
         queue_ahead=queue_ahead,
     )
     services = {"shop": Ledger()} if services is None else services
-    async with open_orchestrator(str(directory), services, ports, thresholds) as orchestrator:
+    async with open_orchestrator(
+        str(directory), services, ports, thresholds, retention
+    ) as orchestrator:
         yield orchestrator
 
 

@@ -14,7 +14,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import trio
@@ -34,6 +34,7 @@ from sagakeep.actors.numbers import Numbers, Parts
 from sagakeep.actors.read_model import ReadModel
 from sagakeep.actors.recovery import RecoverySummary, recover
 from sagakeep.actors.registry import Deliver, Registry
+from sagakeep.actors.retention import Retention
 from sagakeep.actors.row_file import RowFile
 from sagakeep.actors.saga import World
 from sagakeep.actors.service_queues import ServiceQueues
@@ -43,6 +44,7 @@ from sagakeep.actors.tally import SagaTally
 from sagakeep.codec import glance_at_state
 from sagakeep.messages import AttemptEnded
 from sagakeep.python_caller import PythonCaller
+from sagakeep.retention_rule import RetentionRule
 from sagakeep.runtime.blocking import RunBlocking, in_thread
 from sagakeep.runtime.clock import Clock
 from sagakeep.runtime.disk import Disk, LocalDisk
@@ -92,6 +94,7 @@ class Engine:
         services: Mapping[str, object],
         ports: Ports,
         thresholds: Thresholds,
+        retention: Sequence[RetentionRule] = (),
     ) -> None:
         self.stopping = trio.Event()
         self.recovered = trio.Event()
@@ -105,13 +108,7 @@ class Engine:
             f"{directory}/index.sqlite", run_blocking=ports.run_blocking, row_file=ports.row_file
         )
         self.committed = Committed(self.read_model)
-        self.journal: Journal[Note] = Journal(
-            opened.files,
-            self.committed.note,
-            self.committed.synced,
-            ports.run_blocking,
-            ports.commit_bytes,
-        )
+        self.journal = self._journal(ports)
         self.history = History(opened.files, ports.run_blocking)
         crowded: set[str] = set()
         self.gateways = {
@@ -129,6 +126,7 @@ class Engine:
         self.tally = SagaTally()
         self.loop_lag = LoopLag(ports.heartbeat_s)
         self.alerts = self._alerts(thresholds)
+        self.retention = self._retention(retention)
         self.numbers = Numbers(self._parts())
         self.run_blocking = ports.run_blocking
         self._ports = ports
@@ -148,6 +146,10 @@ class Engine:
             wake,
             ports.queue_ahead,
         )
+
+    def _journal(self, ports: Ports) -> Journal[Note]:
+        note, synced = self.committed.note, self.committed.synced
+        return Journal(self.files, note, synced, ports.run_blocking, ports.commit_bytes)
 
     def _archiver(self, ports: Ports, directory: str) -> Archiver:
         behind_bytes = ports.archive_behind_bytes
@@ -169,6 +171,10 @@ class Engine:
         eraser = Eraser(parts, now_utc_s, ports.run_blocking, ports.erase_after_s)
         self.archiver.on_archived = eraser.wake
         return eraser
+
+    def _retention(self, rules: Sequence[RetentionRule]) -> Retention:
+        now_utc_s = self.clock.now_utc_s
+        return Retention(rules, self.read_model, self.registry, now_utc_s, self._is_calm)
 
     def _alerts(self, thresholds: Thresholds) -> Alerts:
         return Alerts(
@@ -198,6 +204,7 @@ class Engine:
             self.loop_lag,
             self.alerts,
             self.eraser,
+            self.retention,
             lambda: self.recovery,
         )
 
@@ -239,6 +246,7 @@ class Engine:
             inner.start_soon(self.alerts.run, self._ports.look_every_s)
             inner.start_soon(self.archiver.run)
             inner.start_soon(self.eraser.run)
+            inner.start_soon(self.retention.run)
             await self.stopping.wait()
             inner.cancel_scope.cancel()
 
@@ -293,6 +301,10 @@ class Engine:
             gateway.release()
         self.recovered.set()
         _log.info("recovered %d live sagas in %.2f s", len(live), self.recovery.seconds)
+
+    def _is_calm(self) -> bool:
+        """May what is not urgent be done?"""
+        return not self.health.draining and not self.journal.full
 
     def _post_late(self, saga_id: str, news: AttemptEnded) -> None:
         self.registry.mailbox.tell_control(Deliver(saga_id, news))

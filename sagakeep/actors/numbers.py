@@ -33,6 +33,7 @@ from sagakeep.actors.journal import Journal
 from sagakeep.actors.read_model import ReadModel
 from sagakeep.actors.recovery import RecoverySummary
 from sagakeep.actors.registry import Registry
+from sagakeep.actors.retention import Retention
 from sagakeep.actors.tally import OUTCOMES, SagaTally
 from sagakeep.runtime.histogram import Histogram
 from sagakeep.runtime.loop_lag import LoopLag
@@ -53,6 +54,7 @@ class Parts(NamedTuple):
     loop_lag: LoopLag
     alerts: Alerts
     eraser: Eraser
+    retention: Retention
     recovery: Callable[[], RecoverySummary | None]
 
 
@@ -76,6 +78,8 @@ class Numbers(Collector):
         yield from _of_journal(parts.journal)
         yield from _of_rows(parts.read_model)
         yield from _of_eraser(parts.eraser)
+        retired = parts.retention.retired
+        yield _counter("sagas_retired", "Sagas that retention deleted", retired)
         yield from _of_services(parts.gateways)
         yield from _of_calls(parts.gateways)
         yield from _of_process(parts)

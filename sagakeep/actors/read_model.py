@@ -217,6 +217,10 @@ class ReadModel:
             await trio.lowlevel.checkpoint()
         return found
 
+    async def tagged(self, tag: tuple[str, str], first_us: int, last_us: int) -> set[str]:
+        """The sagas with a tag that were created between two times; as `Rows.tagged`. Raises Unavailable."""
+        return await self._read(self._listing, lambda: self._rows.tagged(tag, first_us, last_us))
+
     async def unerased(self, after: tuple[int, int], below: int, limit: int) -> Sequence[Row]:
         """Deleted sagas whose records are not erased yet, of those whose rows are written; as `Rows.unerased`.
 

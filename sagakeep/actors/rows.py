@@ -70,6 +70,9 @@ _UNERASED: Final = (
     f"SELECT {_COLUMNS} FROM saga INDEXED BY by_erasure"
     " WHERE deleted = 1 AND (frame, offset) > (?, ?) AND frame < ? ORDER BY frame, offset LIMIT ?"
 )
+_TAGGED: Final = (
+    "SELECT saga_id FROM tag WHERE key = ? AND value = ? AND created_us BETWEEN ? AND ?"
+)
 _FIND: Final = f"SELECT {_COLUMNS} FROM saga WHERE saga_id = ?"
 _FIND_KEY: Final = (
     f"SELECT {_COLUMNS} FROM saga INDEXED BY by_key WHERE idempotency_key = ? AND idempotency_key <> ''"
@@ -154,6 +157,12 @@ class Rows:
                 self._writing.execute("BEGIN")
                 self._writing.executemany(_ERASE, [(saga_id,) for saga_id in saga_ids])
             self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def tagged(self, tag: tuple[str, str], first_us: int, last_us: int) -> set[str]:
+        """The sagas with a tag that were created between two times, in microseconds, both included."""
+        with self._file.watch():
+            found = self._listing.execute(_TAGGED, (*tag, first_us, last_us)).fetchall()
+        return {saga_id for (saga_id,) in found}
 
     def unerased(self, after: tuple[int, int], below: int, limit: int) -> list[Row]:
         """The first deleted sagas with records that are not erased, by the position of their last one.

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from sagakeep import limits
+from sagakeep.retention_rule import RetentionRule
 from sagakeep.thresholds import Thresholds
 
 
@@ -161,6 +162,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"g
     limits: Limits = Limits()
     log: LogConfig = LogConfig()
     alerts: Thresholds = Thresholds()
+    retention: tuple[RetentionRule, ...] = ()
 
 
 _DEFAULTS: Final = {  # of a definition, and what bounds each: a lower bound lowers the default

@@ -38,6 +38,7 @@ _NEW_NAMES: Final[dict[str, Callable[[str], str]]] = {
     "services": str.lower,
     "headers": lambda part: part.lower().replace("_", "-"),
     "statuses": str,
+    "tags": str.lower,
 }
 
 Path = tuple[str | int, ...]

@@ -13,6 +13,13 @@ from sagakeep.bind import parse_bind
 from sagakeep.errors import ConfigurationError
 from sagakeep.faults import Faults, found
 from sagakeep.pointer import child
+from sagakeep.retention_rule import (
+    KEEP_COUNT_MAX,
+    KEEP_S_MAX,
+    RULES_MAX,
+    STATUSES,
+    RetentionRule,
+)
 from sagakeep.service_bounds import BOUNDS
 from sagakeep.settings.config import ApiKeyConfig, Config, Limits, ServiceConfig
 from sagakeep.thresholds import SLOW_S_MAX, STUCK_AFTER_S_MAX, Thresholds
@@ -71,6 +78,7 @@ def check_config(config: Config, faults: Faults) -> None:
         _check_service(child("/services", name), name, service, faults)
     _check_keys(config.auth.keys, faults)
     _check_alerts(config.alerts, faults)
+    _check_retention(config.retention, faults)
     _check_limits(config.limits, faults)
 
 
@@ -176,6 +184,30 @@ def _check_alerts(thresholds: Thresholds, faults: Faults) -> None:
         if not 0 < value <= bounds[field.name]:
             wanted = f"expected above 0 to {bounds[field.name]:g}"
             faults.add(f"/alerts/{field.encode_name}", f"is {found(value)}; {wanted}")
+
+
+def _check_retention(rules: tuple[RetentionRule, ...], faults: Faults) -> None:
+    if len(rules) > RULES_MAX:
+        faults.add("/retention", f"has {len(rules)} rules; expected at most {RULES_MAX}")
+    for at, rule in enumerate(rules):
+        _check_retention_rule(f"/retention/{at}", rule, faults)
+
+
+def _check_retention_rule(pointer: str, rule: RetentionRule, faults: Faults) -> None:
+    if rule.name and not _NAME.fullmatch(rule.name):
+        faults.add(f"{pointer}/name", f"is {found(rule.name)}; expected {limits.NAME_PATTERN}")
+    strange = [status for status in rule.status if status not in STATUSES]
+    if strange or not rule.status:
+        wanted = f"expected one or more of {', '.join(STATUSES)}"
+        faults.add(f"{pointer}/status", f"has {found(strange[0]) if strange else 'none'}; {wanted}")
+    if rule.keep_for_s is None and rule.keep_count is None:
+        faults.add(pointer, "keeps everything for ever; expected keepFor, keepCount or both")
+    if rule.keep_for_s is not None and not 0 <= rule.keep_for_s <= KEEP_S_MAX:
+        detail = f"is {found(rule.keep_for_s)}; expected seconds, 0 to {KEEP_S_MAX:.0f}"
+        faults.add(f"{pointer}/keepFor", detail)
+    if rule.keep_count is not None and not 0 <= rule.keep_count <= KEEP_COUNT_MAX:
+        detail = f"is {found(rule.keep_count)}; expected 0 to {KEEP_COUNT_MAX}"
+        faults.add(f"{pointer}/keepCount", detail)
 
 
 def _check_limits(bounds: Limits, faults: Faults) -> None:

@@ -101,7 +101,7 @@ def key_of(pointer: str) -> str:
     """Write a pointer as the key is written in TOML, and an index in brackets."""
     key = ""
     for token in tokens_of(pointer) or ():
-        if token.isdecimal() and key in ("auth.keys", "hosts"):
+        if token.isdecimal() and key in ("auth.keys", "hosts", "retention"):
             key += f"[{token}]"
         else:
             is_bare = token.isascii() and token.replace("-", "").replace("_", "").isalnum()
