@@ -10,7 +10,7 @@ space := $(empty) $(empty)
 COVERED_WHOLE := $(subst $(space),$(comma),$(addprefix sagakeep/,machine.py transitions.py changes.py \
 	course.py runtime/frame.py runtime/segment.py runtime/journal_*.py))
 
-.PHONY: run test check lint types cover fuzz bench bench-all soak soak-tools clean setup
+.PHONY: run test check lint types cover fuzz rules rules-tools bench bench-all soak soak-tools clean setup
 
 run: setup
 	$(BIN)/python -m sagakeep serve --demo
@@ -27,7 +27,15 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-check: lint types cover fuzz
+check: lint types rules cover fuzz
+
+# What is shipped for Prometheus, by Prometheus' own tool.
+rules: rules-tools
+	cd ops/prometheus && promtool check rules sagakeep-alerts.yml && promtool test rules sagakeep-alerts-test.yml
+
+rules-tools:
+	@command -v promtool >/dev/null \
+		|| { apt-get update --quiet=2 && apt-get install --yes --quiet=2 --no-install-recommends prometheus; } >/dev/null
 
 # Branch coverage: 95 % of all, and 100 % of what decides and what is durable.
 cover: setup
