@@ -99,7 +99,7 @@ RESERVED = {
 }
 # Where an exception of somebody else's code may not go on: each says what becomes of it.
 SHELLS = {
-    *("actors.gateway", "actors.journal", "actors.registry", "actors.saga", "runtime.dispatcher"),
+    *("actors.journal", "actors.registry", "actors.saga", "actors.worker", "runtime.dispatcher"),
     *("http.request_id", "http.server", "participant.middleware", "python_caller"),
     *("serve", "services", "simulation.world"),
 }

@@ -153,6 +153,32 @@ async def test_who_slept_in_a_queue_is_made_after_a_restart(
         assert mortal.effects == {f"{saga_id}/a/action/1": 1 for saga_id in ids}
 
 
+async def test_whoever_waits_for_its_turn_after_a_start_sleeps_and_goes_out_on_the_ramp(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    disk, mortal = LeanDisk(), Mortal()
+    spec = mortal.spec(breaker_failures=5, ramp_calls_per_s=10.0)
+    async with keeping(tmp_path, disk, {"shop": spec}, queue_ahead=AHEAD) as sagas:
+        ids = await flood(sagas, 200)
+    began = len(mortal.called_s)
+    async with keeping(tmp_path, disk, {"shop": spec}, queue_ahead=AHEAD) as sagas:
+        began_s = trio.current_time()
+        gateway = sagas._engine.gateways["shop"]
+        assert len(asleep(sagas, ids)) > 150  # held back
+        assert gateway.statistics().queued > 150
+        await trio.sleep(600)
+        assert len(asleep(sagas, ids)) > 150  # released, and the service is still away
+        assert len(sagas._engine.registry._awake) <= 2 * AHEAD
+        mortal.is_back = True
+        for saga_id in ids:
+            assert (await sagas.wait(saga_id, timeout_s=DAY)).status is SagaStatus.COMPLETED
+        assert mortal.effects == {f"{saga_id}/a/action/1": 1 for saga_id in ids}
+        first_s = [at_s - began_s for at_s in mortal.called_s[began:]]
+        assert len([at_s for at_s in first_s if at_s < 1.0]) <= 11
+        await trio.testing.wait_all_tasks_blocked()
+        assert gateway.statistics().queued == gateway.queue.asleep_count == 0
+
+
 async def test_a_short_queue_and_one_that_moves_are_waited_for_awake(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:

@@ -26,7 +26,6 @@ from trio.testing import MockClock
 from sagakeep import events as e
 from sagakeep import limits
 from sagakeep.actors.engine import Ports
-from sagakeep.actors.fair_queue import FairQueue
 from sagakeep.actors.job import Job
 from sagakeep.actors.service_spec import ServiceSpec
 from sagakeep.errors import MoveRefused, SagaNotFound, UnknownStep
@@ -315,7 +314,7 @@ async def test_a_finished_saga_survives_poison_too(
 class Broken:
     """Stands for a gateway with a bug; `real` is what it will be when it is mended."""
 
-    queue = FairQueue()
+    def forget(self, saga_id: str) -> None: ...
 
     def __init__(self) -> None:
         self.submitted = 0

@@ -30,7 +30,7 @@ from sagakeep.actors.job import Job, Place
 from sagakeep.effects import RunCall
 
 SWEEP_MIN: Final = 64  # dropped jobs that are worth a sweep
-SIBLINGS_MAX: Final = 8  # jobs of one saga in one line that can leave their places at once
+SEEK_MAX: Final = 256  # a job is looked for among so many that came last: 10 us
 
 
 class Lane:
@@ -86,9 +86,10 @@ class Lane:
     def index_of(self, job: Job) -> int | None:
         """Where in its line the job stands, if it is among the last and not among the first."""
         line = self.of_name[job.call.saga_name]
-        for index in range(len(line) - 1, max(self._ahead, len(line) - SIBLINGS_MAX) - 1, -1):
-            if line[index] is job:
-                return index
+        last = islice(reversed(line), max(0, min(SEEK_MAX, len(line) - self._ahead)))
+        for back, item in enumerate(last, start=1):
+            if item is job:
+                return len(line) - back
         return None
 
     def sweep(self) -> None:

@@ -10,8 +10,8 @@ nothing begin: the service is down, asked us to come later, or has had what it m
 that waits has not begun: its timeout does not run, and it is none of its saga's retries.
 
 What is submitted between `hold_back` and `release` (the calls of recovered sagas) joins the queue at a rate that
-begins small, so that ten thousand of them do not stampede a service that may be just starting itself; new sagas
-are not slowed by it.
+begins small, so that ten thousand of them do not stampede a service that may be just starting itself; new
+sagas are not slowed by it. Whoever is far behind sleeps there, too.
 
 An attempt is given its `timeout_s`; then the saga is told that the outcome is unknown. Where the caller keeps
 listening (`late_reply_s`), an answer that still comes is delivered as a late reply.
@@ -23,28 +23,27 @@ import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
-import msgspec
 import trio
 
 from sagakeep import limits
 from sagakeep.actors.breaker import BreakerState
 from sagakeep.actors.fair_queue import FairQueue
 from sagakeep.actors.job import Job, Undelivered
-from sagakeep.actors.ramp import Ramp
+from sagakeep.actors.ramp import PULSE_S, Ramp
 from sagakeep.actors.service_spec import ServiceSpec
 from sagakeep.actors.tally import CallTally
 from sagakeep.actors.throttle import Throttle
-from sagakeep.classification import CALLER_RAISED, NO_REPLY, QUEUE_FULL
+from sagakeep.actors.worker import Worker
+from sagakeep.classification import QUEUE_FULL
 from sagakeep.effects import RunCall
 from sagakeep.messages import Message
 from sagakeep.runtime.mailbox import Mailbox
 from sagakeep.runtime.timers import NEVER_S, Alarm, Timers
-from sagakeep.service import DONE, AttemptResult, Call, Outcome
+from sagakeep.service import AttemptResult, Call, Outcome
 
 _log = logging.getLogger(__name__)
 
 IDLE_WORKERS_MAX = 64
-JOBS_BETWEEN_CHECKPOINTS = 64
 
 
 class GatewayStatistics(NamedTuple):
@@ -90,7 +89,7 @@ class Gateway:
         self._alarm = Alarm(timers, self._unblock)
         self._is_blocked = False  # by the throttle, until the alarm or an outcome
         self._probe: Job | None = None
-        self._held_back = FairQueue()
+        self._held_back = FairQueue(wake=wake, is_slow=lambda: True, ahead=queue_ahead)
         self._is_holding_back = False
         self._released = trio.Event()
         self._idle: list[trio.lowlevel.Task] = []
@@ -115,8 +114,7 @@ class Gateway:
     ) -> Job:
         """Take on an attempt; its outcome goes to the mailbox as AttemptEnded, `repeated` as given."""
         job = Job(call, effect, mailbox, self._undelivered, repeated)
-        if self.queue.asleep_count and self.queue.take_place(job):
-            self._employ_if_free()
+        if self._take_place(job):
             return job
         queued = self.queue.length + self._held_back.length
         if queued >= self.queue_max and self._is_too_much(job, queued):
@@ -127,6 +125,22 @@ class Gateway:
         else:
             self._enqueue(job)
         return job
+
+    def _take_place(self, job: Job) -> bool:
+        """Give a job the place that it left in a queue, if it did."""
+        if self.queue.asleep_count and self.queue.take_place(job):
+            self._employ_if_free()
+            return True
+        return self._held_back.asleep_count > 0 and self._held_back.take_place(job)
+
+    def places(self, saga_id: str) -> tuple[RunCall, ...]:
+        """What a saga that sleeps waits for here."""
+        return (*self.queue.places(saga_id), *self._held_back.places(saga_id))
+
+    def forget(self, saga_id: str) -> None:
+        """A saga that sleeps will not come back for its places."""
+        self.queue.forget(saga_id)
+        self._held_back.forget(saga_id)
 
     def hold_back(self) -> None:
         """Keep what is submitted from now on, until `release`."""
@@ -190,6 +204,9 @@ class Gateway:
             elif (job := self._held_back.pop()) is not None:
                 ramp.take(now_s)
                 self._enqueue(job)
+                job.nudge()
+            else:
+                await trio.sleep(PULSE_S)  # they were called, and are waking
 
     # What the throttle says
 
@@ -303,98 +320,3 @@ class Gateway:
             else:
                 self._workers -= 1
             self._fewer_in_flight.set()
-
-
-class Worker:
-    """Makes one attempt after the other.
-
-    One cancel scope serves many attempts, until one of them has to be cancelled: a scope for each was a sixth
-    of what a saga costs. `is_replaced` says that the timeout of the attempt was reported and only a late
-    reply is listened for; such a worker makes no further attempt.
-    """
-
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-        self._scope = trio.CancelScope()
-        self._job: Job | None = None
-        self._alarm = Alarm(gateway.timers, self._on_time)
-        self._is_cut = False  # the scope is cancelled, or about to be
-        self.is_replaced = False
-
-    async def run(self) -> None:
-        """Work until replaced or no longer needed."""
-        is_needed = True
-        while is_needed and not self.is_replaced:
-            self._scope = trio.CancelScope()
-            self._is_cut = False
-            with self._scope:
-                is_needed = await self._work()
-            if self._scope.cancelled_caught and not self.is_replaced:
-                self._report_timeout()
-
-    async def _work(self) -> bool:
-        """Work within one scope; False when there is no more use for this worker."""
-        gateway, count = self._gateway, 0
-        while True:
-            job = gateway.next_job()
-            if job is None:
-                self._alarm.drop()  # who rests leaves nothing behind
-                if not await gateway.wait_for_job():
-                    return False
-            else:
-                count += 1
-                if count % JOBS_BETWEEN_CHECKPOINTS == 0:
-                    await trio.lowlevel.checkpoint()
-                await self._attempt(job)
-                if self.is_replaced or self._is_cut:
-                    return True
-
-    async def _attempt(self, job: Job) -> None:
-        gateway, call = self._gateway, job.call
-        gateway.attempts += 1
-        self._job = job
-        job.began_s = began_s = gateway.timers.now_s()
-        self._alarm.set_at(began_s + call.timeout_s)
-        try:
-            result = await gateway.caller.attempt(call)
-        except* Exception as errors:  # also beside a Cancelled, which goes on to its scope
-            _log.exception("service %s: an attempt raised", gateway.name)
-            text = "; ".join(f"{type(error).__name__}: {error}" for error in errors.exceptions)
-            text = text[: limits.ERROR_CHARS_MAX]
-            result = AttemptResult(Outcome.UNKNOWN, error=text, rule=CALLER_RAISED)
-        finally:
-            self._alarm.clear()
-        latency_s = gateway.timers.now_s() - began_s
-        result = msgspec.structs.replace(result, latency_s=latency_s)
-        if job.is_reported:
-            gateway.tally.late += 1
-        else:
-            gateway.tally.note(call, result)
-            if result.outcome is not DONE or not gateway.throttle.is_calm:
-                gateway.learn(job, result)
-        job.report(result, gateway.draw())
-
-    def end(self) -> None:
-        """Leave nothing behind."""
-        self._alarm.drop()
-
-    def _on_time(self) -> None:
-        """Cancel the attempt, or report it and listen on for a while."""
-        gateway = self._gateway
-        if self.is_replaced or not gateway.may_linger():
-            self._is_cut = True
-            self._scope.cancel()
-            return
-        self._report_timeout()
-        self.is_replaced = True
-        gateway.replace()
-        self._alarm.set_at(gateway.timers.now_s() + gateway.caller.late_reply_s)
-
-    def _report_timeout(self) -> None:
-        assert self._job is not None, "only an attempt can time out"
-        timeout_s = self._job.call.timeout_s
-        error = f"no reply within {timeout_s:g} s"
-        result = AttemptResult(Outcome.UNKNOWN, error=error, latency_s=timeout_s, rule=NO_REPLY)
-        self._gateway.tally.note(self._job.call, result)
-        self._gateway.learn(self._job, result)
-        self._job.report(result, self._gateway.draw())

@@ -67,6 +67,10 @@ class Job(msgspec.Struct, eq=False):
         assert self.queue is not None, "it may sleep"
         self.queue.leave_place(self)
 
+    def nudge(self) -> None:
+        """Let its saga look whether it may sleep: the job has moved to a queue."""
+        self._mailbox.nudge()
+
     def withdraw(self, draw: float) -> None:
         """Do not make it, if it still waits and was never made before; the saga is told that nothing was done."""
         if self.is_wanted and self.queue is not None and not self.repeated:

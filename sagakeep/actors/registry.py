@@ -125,7 +125,7 @@ class Registry:
         return tuple(
             Begun(effect, name, 0.0)
             for name, gateway in self._world.gateways.items()
-            for effect in gateway.queue.places(saga_id)
+            for effect in gateway.places(saga_id)
         )
 
     def adopt(self, state: SagaState, position: Position) -> None:
@@ -343,7 +343,7 @@ class Registry:
         except Exception:
             _log.exception("saga %s cannot be run; it is left as it is on disk", saga_id)
             for gateway in self._world.gateways.values():
-                gateway.queue.forget(saga_id)
+                gateway.forget(saga_id)
             self._forget(actor)
 
     async def _durable(self, saga_id: str) -> tuple[SagaState, Position]:

@@ -160,7 +160,7 @@ class SagaActor:
         self.state, self._position = state, position
         self._is_taking_up = False  # nothing that is outstanding for this state is begun any more
         for gateway in self._world.gateways.values():
-            gateway.queue.forget(self.saga_id)
+            gateway.forget(self.saga_id)
         self._commit(decide(state, Hold(error), self._world.clock.now_utc_s()), None)
 
     def end(self) -> None:

@@ -148,6 +148,10 @@ class Mailbox(Generic[M]):
         """Queue a message. Raises MailboxFull or MailboxClosed."""
         self.forward(Envelope(message))
 
+    def nudge(self) -> None:
+        """Call the actor without a message."""
+        self._arrived()
+
     def tell_control(self, message: M) -> bool:
         """Queue what the actor has called for; False, and nothing queued, once the mailbox is closed."""
         if self._closed:

@@ -255,13 +255,13 @@ ACTORS = (
     ),
     Bug(
         "timeout-taken-for-not-done",
-        f"{_A}gateway.py",
+        f"{_A}worker.py",
         "        result = AttemptResult(Outcome.UNKNOWN, error=error, latency_s=timeout_s, rule=NO_REPLY)",
         "        result = AttemptResult(Outcome.NOT_DONE, error=error, latency_s=timeout_s, rule=NO_REPLY)",
     ),
     Bug(
         "no-timeout-of-an-attempt",
-        f"{_A}gateway.py",
+        f"{_A}worker.py",
         "self._alarm.set_at(began_s + call.timeout_s)",
         "self._alarm.set_at(began_s + call.timeout_s * 1e6)",
     ),
