@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from itertools import count
@@ -82,9 +83,11 @@ class Counted:
     [
         (collector.WORTH_IT - 1, True, None),
         (collector.WORTH_IT, True, LOOK_EVERY_S),
+        (collector.FEW, True, LOOK_EVERY_S),
+        (collector.FEW + 1, True, collector.OVERDUE_S),
         (collector.WORTH_IT, False, collector.OVERDUE_S),
         (collector.OVERDUE - 1, False, collector.OVERDUE_S),
-        (collector.OVERDUE, False, LOOK_EVERY_S),
+        (collector.OVERDUE, False, collector.OVERDUE_S),
     ],
 )
 async def test_it_is_collected_at_rest_or_when_it_is_overdue(
@@ -103,11 +106,37 @@ async def test_it_is_collected_at_rest_or_when_it_is_overdue(
     assert first == pytest.approx(at_s) if at_s else first is None
 
 
+async def test_what_a_wave_of_work_made_is_set_aside_and_looked_at_when_there_is_rest(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Knot:
+        def __init__(self) -> None:
+            self.itself = self
+
+    is_at_rest = False
+    turn_collector_off()
+    loaded = gc.get_freeze_count()
+    knot = Knot()
+    gone = weakref.ref(knot)
+    del knot
+    monkeypatch.setattr(collector, "OVERDUE", 1)
+    monkeypatch.setattr(collector, "WORTH_IT", 1_000_000)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(collect_at_rest, lambda: is_at_rest)
+        await trio.sleep(collector.ASIDE_S + LOOK_EVERY_S * 3)
+        assert gone() is not None  # set aside, and nobody looked at it
+        is_at_rest = True
+        await trio.sleep(LOOK_EVERY_S * 3)
+        assert gone() is None
+        assert gc.get_freeze_count() >= loaded // 2  # what was loaded is out of it again
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_long_collection_is_followed_by_a_long_pause(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted = Counted(monkeypatch, seconds=1.0)  # each takes a second
-    counted.made = collector.OVERDUE
+    counted.made = collector.FEW
     with trio.move_on_after(300):
         await collect_at_rest(lambda: True)
     first, second, *_ = counted.collected_at_s
