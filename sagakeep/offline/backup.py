@@ -24,14 +24,14 @@ import hashlib
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
-from sagakeep.errors import BackupRefused, JournalCorrupt, JournalError
+from sagakeep.errors import BackupRefused, JournalCorrupt, JournalError, JournalLocked
 from sagakeep.offline.audit import Audit, AuditSummary
 from sagakeep.offline.backup_note import FILES, NAME, BackupFile, BackupNote, Point, read_backup
 from sagakeep.offline.backup_view import BackupDisk
 from sagakeep.offline.repair import plan_truncation
 from sagakeep.offline.until import Until, boundary_of
 from sagakeep.runtime import frame, segment
-from sagakeep.runtime.disk import Disk, DiskFile
+from sagakeep.runtime.disk import Disk, DiskFile, DiskLock
 from sagakeep.runtime.journal_check import Layout, read_moving_layout
 from sagakeep.runtime.journal_directory import Head, Paths, replace_file, stage_file
 from sagakeep.runtime.segment import Segment
@@ -72,7 +72,7 @@ def take_backup(
     """
     _refuse_others(disk, destination)
     disk.make_directory(destination)
-    lock = disk.lock(f"{destination}/LOCK")
+    lock = lock_alone(disk, f"{destination}/LOCK")
     try:
         disk.make_directory(f"{destination}/{FILES}")
         disk.sync_directory(destination)
@@ -97,6 +97,14 @@ def take_backup(
     finally:
         lock.release()
     return copy.report(point, summary.deleted, files)
+
+
+def lock_alone(disk: Disk, path: str) -> DiskLock:
+    """Lock a directory that is to be filled. Raises BackupRefused while another process fills or uses it."""
+    try:
+        return disk.lock(path)
+    except JournalLocked as error:
+        raise BackupRefused(f"it is in use: {error}") from None
 
 
 def _refuse_others(disk: Disk, destination: str) -> None:

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from sagakeep.errors import BackupRefused, JournalCorrupt
 from sagakeep.offline.audit import AuditSummary
-from sagakeep.offline.backup import Tell, audit, copy_file, silent
+from sagakeep.offline.backup import Tell, audit, copy_file, lock_alone, silent
 from sagakeep.offline.backup_note import BackupFile, BackupNote, Point, read_backup
 from sagakeep.offline.backup_view import BackupDisk
 from sagakeep.offline.overlay import OverlayDisk
@@ -53,7 +53,7 @@ def restore_backup(
     paths = Paths(destination)
     _refuse_others(disk, paths)
     disk.make_directory(paths.root)
-    lock = disk.lock(paths.lock)
+    lock = lock_alone(disk, paths.lock)
     try:
         replace_file(disk, paths.restore, seal("sagakeep-restore 1\n"))
         _clear(disk, paths)

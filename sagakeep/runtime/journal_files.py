@@ -25,6 +25,7 @@ All calls block. One thread appends; any thread may read.
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -180,9 +181,10 @@ class JournalFiles:
 
         Blocks, for a thread of its own; one at a time. Arguments and errors as of `amend_archive`.
         """
+        positions = sorted(places)
         for this, following in pairwise(self._reader.segments):
-            here = {at: places[at] for at in places if this.base <= at < following.base}
-            if here:
+            first, end = (bisect_left(positions, one.base) for one in (this, following))
+            if here := {at: places[at] for at in positions[first:end]}:
                 amend_archive(self._disk, self._paths, this, here, change)
                 self._reader.forget(this)
                 yield this
