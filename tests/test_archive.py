@@ -512,3 +512,89 @@ def test_archiving_makes_its_directory_where_there_is_none(tmp_path):
     assert len(list(root.glob("archive/*.seg.zst"))) > 2
     assert bodies(files.scan()) == WRITTEN
     files.close()
+
+
+# Amending
+
+
+def shout(body: bytes, offsets):
+    """Put other bytes, as many, at the offsets."""
+    changed = bytearray(body)
+    for offset in offsets:
+        changed[offset] ^= 1
+    return bytes(changed)
+
+
+def test_bodies_of_archives_are_changed_in_place_oldest_first_and_once():
+    disk = MemoryDisk()
+    files, positions = archived(disk)
+    places = dict.fromkeys([positions[2], positions[0]], (0, 1))
+    numbers = [one.number for one in files.amend(places, shout)]
+    assert numbers == sorted(numbers)
+    expected = [shout(body, (0, 1)) if at in (0, 2) else body for at, body in enumerate(WRITTEN)]
+    assert bodies(files.scan()) == verified(disk) == expected
+    assert files.read_record(Position(positions[0], 0)) == expected[0]
+    before = {path: disk.get(path) for path in disk.paths()}
+    assert list(files.amend({positions[0]: ()}, shout))
+    assert {path: disk.get(path) for path in disk.paths()} == before, "nothing was to be changed"
+    files.append([b"after"])
+    files.close()
+    assert recovered(disk) == [*expected, b"after"]
+
+
+def test_a_place_at_which_no_frame_stands_is_told_and_changes_nothing():
+    disk = MemoryDisk()
+    files, positions = archived(disk)
+    before = {path: disk.get(path) for path in disk.paths()}
+    with pytest.raises(JournalCorrupt, match="no good frame stands here"):
+        list(files.amend({positions[0]: (0,), positions[0] + 8: (0,)}, shout))
+    assert {path: disk.get(path) for path in disk.paths()} == before
+
+
+def amending():
+    """The operations of amending two archives."""
+    disk = FaultyDisk(MemoryDisk())
+    files, positions = archived(disk)
+    disk.trace.clear()
+    list(files.amend({positions[0]: (0,), positions[2]: (0,)}, shout))
+    return len(disk.trace)
+
+
+@pytest.mark.parametrize("index", range(amending()))
+def test_whatever_instant_amending_dies_at_each_archive_is_the_old_or_the_new_one(index):
+    inner = MemoryDisk()
+    disk = FaultyDisk(inner)
+    files, positions = archived(disk)
+    places = {positions[0]: (0,), positions[2]: (0,)}
+    disk.kill(index)
+    with pytest.raises(Killed):
+        list(files.amend(places, shout))
+    inner.kill()
+    for cut in (inner, inner.cut_power(), *(inner.cut_power(Random(n)) for n in range(5))):
+        found = verified(cut.copy())
+        for at, (body, was) in enumerate(zip(found, WRITTEN, strict=True)):
+            assert body in ((was, shout(was, (0,))) if at in (0, 2) else (was,))
+        assert not (found[2] != WRITTEN[2] and found[0] == WRITTEN[0] and cut is inner)
+        again = open_sample(cut).files
+        assert not [path for path in cut.paths() if path.endswith(".tmp")]
+        assert bodies(again.scan()) == found
+        again.close()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("index", range(0, amending(), 2))
+def test_whatever_operation_of_amending_fails_it_can_be_done_again(index, number):
+    inner = MemoryDisk()
+    disk = FaultyDisk(inner)
+    files, positions = archived(disk)
+    places = {positions[0]: (0,), positions[2]: (0,)}
+    disk.fail_any(number, index)
+    with contextlib.suppress(OSError, JournalError):
+        list(files.amend(places, shout))
+    disk.heal()
+    for at in (0, 2):
+        if files.read_record(Position(positions[at], 0)) == WRITTEN[at]:
+            assert list(files.amend({positions[at]: (0,)}, shout))
+    assert verified(inner) == [
+        shout(body, (0,)) if at in (0, 2) else body for at, body in enumerate(WRITTEN)
+    ]

@@ -155,7 +155,9 @@ def test_a_copy_ends_at_the_last_frame_that_is_not_beyond_the_position():
             assert found == RECORDS[: len(found)]
             expected = expected or len(found)
             open_journal(disk, directory, now_ns=1).files.close()
-    assert restore_backup(disk, BACKUP, "all", UntilPosition(1 << 40)).point.position == whole[-1]
+    for until in (UntilPosition(1 << 40), UntilTime(1e12)):
+        disk = backed_up()
+        assert restore_backup(disk, BACKUP, RESTORED, until).point.position == whole[-1]
 
 
 def test_a_copy_ends_before_the_first_frame_with_a_later_record():

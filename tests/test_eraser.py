@@ -14,6 +14,7 @@ import trio
 from backports import zstd
 from faulty_disk import FaultyDisk, Killed
 from keeper import NOON, LeanDisk, begin_and_wait, folded, keeping
+from msgspec.structs import replace
 from shop import step
 from trio.testing import MockClock
 
@@ -337,3 +338,55 @@ async def test_a_point_before_the_deletion_of_an_erased_saga_does_not_bring_it_b
         with pytest.raises(SagaNotFound):
             await sagas.describe(saga_id)
         await trio.sleep(60)
+
+
+# Trouble
+
+
+async def test_a_saga_whose_records_cannot_be_read_holds_no_other_back(
+    tmp_path: Path, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = LeanDisk()
+    async with keeping(tmp_path, disk, **SMALL) as sagas:
+        first = await secret_saga(sagas)
+        others = await fill(sagas, 10)
+        second = await secret_saga(sagas)
+        others += await fill(sagas, 10)
+        for saga_id in (first, second):
+            await sagas.delete(saga_id)
+        eraser = sagas._engine.eraser
+        row = await sagas._engine.read_model.find(second)
+        other = await sagas._engine.read_model.find(others[0])
+        assert row is not None
+        assert other is not None
+        places: dict[int, set[int]] = {}
+        strange = [
+            replace(row, frame=other.frame, offset=other.offset),  # of another saga
+            replace(row, frame=row.frame + 8),  # no frame
+            row,
+        ]
+        assert eraser._find(strange, places) == [second]
+        assert f"is a record of saga {others[0]!r}" in caplog.text
+        assert len(places) >= 3
+        assert caplog.text.count(f"saga {second} is not erased: ") == 2
+
+
+async def test_an_eraser_that_meets_damage_goes_on_when_it_is_gone(
+    tmp_path: Path, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = LeanDisk()
+    async with keeping(tmp_path, disk, **SMALL) as sagas:
+        saga_id = await secret_saga(sagas)
+        await fill(sagas)
+        await sagas.delete(saga_id)
+        path = min(path for path in disk.paths() if path.endswith(".zst"))
+        good = disk.get(path)
+        disk.put(path, good[:9] + bytes([good[9] ^ 1]) + good[10:])
+        sagas._engine.files._reader.forget(sagas._engine.files._reader.segments[0])
+        await fill(sagas)
+        assert "is not erased" in caplog.text or "nothing is erased now" in caplog.text
+        disk.put(path, good)
+        sagas._engine.files._reader.forget(sagas._engine.files._reader.segments[0])
+        await sagas.delete((await fill(sagas, 1))[0])
+        await fill(sagas)
+        assert not holding(disk, tmp_path)

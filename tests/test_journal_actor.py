@@ -299,3 +299,54 @@ async def test_the_real_thread_writes_to_a_real_disk(tmp_path: Path) -> None:
 def test_a_full_disk_is_an_error_of_its_own() -> None:
     assert not issubclass(DiskFull, JournalBroken)
     assert DATA == "data"
+
+
+# Sealing
+
+
+async def test_sealing_begins_a_segment_between_two_frames_and_says_what_is_durable() -> None:
+    disk = LeanDisk()
+    async with running(disk) as world:
+        world.append("a")
+        await trio.testing.wait_all_tasks_blocked()
+        first = world.files.position
+        await world.journal.seal(first - 1)
+        assert world.files.end_of_segment(first - 1) == first
+        await world.journal.seal(first - 1)
+        assert world.files.statistics().segments == 2, "it is sealed already"
+        world.append("b")
+        await world.journal.seal(world.files.position)
+        assert world.files.statistics().segments == 3
+        await trio.testing.wait_all_tasks_blocked()
+    assert world.happened == [
+        *("noted a", "told a", "synced", "synced", "synced", "synced"),
+        *("noted b", "told b", "synced"),
+    ]
+    assert recovered(disk) == [b"a", b"b"]
+
+
+async def test_a_full_disk_seals_nothing_and_a_broken_one_ends_the_run(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    disk = FaultyDisk(LeanDisk())
+    world = World(open_sample(disk).files)
+    world.append("a")
+
+    async def run() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.journal.run)
+            await trio.testing.wait_all_tasks_blocked()
+            disk.fail("create", errno.ENOSPC)
+            await world.journal.seal(world.files.position)
+            assert "no new segment is begun now" in caplog.text
+            assert world.files.statistics().segments == 1
+            disk.fail("create", errno.EIO)
+            nursery.start_soon(world.journal.seal, world.files.position)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await run()
+    assert caught.group_contains(JournalBroken)
+    with pytest.raises(JournalBroken):
+        world.files.seal(0)
+    world.append("b")
+    assert world.happened[-1] == "refused b"
