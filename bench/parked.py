@@ -41,20 +41,19 @@ async def measure(scale: Scale, progress: Progress) -> Numbers:
     clock, service = jumping_clock(), Away()
     with work_directory() as directory:
         services = {"away": service.spec()}
-        async with (
-            open_orchestrator(directory, services, Ports(wall=clock.wall)) as sagas,
-            collecting(sagas),
-        ):
-            empty = resident()
-            start_s, steps = await start_sagas(sagas, scale.sagas, progress)
-            await service.wait_asked(scale.sagas)
-            await trio.sleep(SETTLE_S)  # the last outcomes become durable, the rows are written
-            waiting = resident() - empty
-            idle = await idle_cpu_share()
+        async with open_orchestrator(directory, services, Ports(wall=clock.wall)) as sagas:
+            async with collecting(sagas):
+                empty = resident()
+                start_s, steps = await start_sagas(sagas, scale.sagas, progress)
+                await service.wait_asked(scale.sagas)
+                await trio.sleep(SETTLE_S)  # the last outcomes become durable, the rows are written
+                waiting = resident() - empty
+                idle = await idle_cpu_share()
             service.is_back = True
             clock.put_forward(WAIT_S_MAX)
-            with watched_steps() as waking:
-                finish_s = await wait_completed(sagas, scale.sagas, progress)
+            async with collecting(sagas):  # anew: for it no week has passed
+                with watched_steps() as waking:
+                    finish_s = await wait_completed(sagas, scale.sagas, progress)
             written = sagas.journal_statistics()
     return {
         "sagas": scale.sagas,
