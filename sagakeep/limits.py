@@ -92,6 +92,17 @@ DISK_RESERVE_BYTES: Final = 64 << 20  # new sagas are refused when less is free
 METRIC_NAMES_MAX: Final = 100  # names of sagas, which clients choose: each has some 20 lines
 METRIC_ACTIONS_MAX: Final = 50  # actions of one service, undos and probes among them
 
+# Webhooks.
+WEBHOOKS_MAX: Final = 20
+OUTBOX_EVENTS_MAX: Final = 2_000  # of one webhook in memory; what is older is read in the journal
+WEBHOOK_ALERTS_MAX: Final = 1_000  # that wait for one receiver; beyond it the newest are dropped
+WEBHOOK_SAGA_S_MAX: Final = 3 * 24 * 3600.0  # three days: a receiver that is down over a weekend
+WEBHOOK_ALERT_S_MAX: Final = 3600.0  # an alert is for now
+WEBHOOK_REFUSALS_MAX: Final = (
+    8  # of one event (4xx), some two minutes: it holds up what is behind it
+)
+WEBHOOK_ATTEMPTS_MAX: Final = 1_500  # of one event; more than three days have room for
+
 # The HTTP edge (specification, section 9).
 HEADERS_BYTES_MAX: Final = 16 << 10
 HEADERS_S_MAX: Final = 5.0

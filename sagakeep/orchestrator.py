@@ -25,6 +25,7 @@ from sagakeep.actors.registry import Chosen, Deliver
 from sagakeep.actors.service_spec import ServiceSpec
 from sagakeep.actors.service_state import ServiceState, state_of
 from sagakeep.actors.stream import StreamLagged, watch_records
+from sagakeep.actors.webhooks import Webhook
 from sagakeep.alert import Alert
 from sagakeep.definition import SagaDefinition
 from sagakeep.errors import SagakeepError, SagaNotFound, Unavailable
@@ -54,6 +55,7 @@ __all__ = [
     "Statistics",
     "StreamLagged",
     "Thresholds",
+    "Webhook",
     "open_orchestrator",
 ]
 
@@ -351,15 +353,16 @@ async def open_orchestrator(
     ports: Ports | None = None,
     thresholds: Thresholds | None = None,
     retention: Sequence[RetentionRule] = (),
+    webhooks: Mapping[str, Webhook] | None = None,
 ) -> AsyncIterator[Orchestrator]:
     """Open a directory, recover what is in it, and run it until the block is left.
 
     `services` maps names to Python objects (see `sagakeep.service`) or to ServiceSpec; `thresholds` say when
-    an alert is raised. Raises JournalLocked,
+    an alert is raised, `webhooks` who is told by name. Raises JournalLocked,
     JournalCorrupt or JournalError when the directory cannot be used.
     """
     async with opening_orchestrator(
-        directory, services, ports, thresholds, retention
+        directory, services, ports, thresholds, retention, webhooks
     ) as orchestrator:
         await orchestrator.wait_recovered()
         yield orchestrator
@@ -372,12 +375,15 @@ async def opening_orchestrator(
     ports: Ports | None = None,
     thresholds: Thresholds | None = None,
     retention: Sequence[RetentionRule] = (),
+    webhooks: Mapping[str, Webhook] | None = None,
 ) -> AsyncIterator[Orchestrator]:
     """As `open_orchestrator`, but the block is entered while recovery still runs."""
     ports = ports or Ports()
     directory = os.fspath(directory)
     opened = await open_files(directory, ports)
-    engine = Engine(opened, directory, services, ports, thresholds or Thresholds(), retention)
+    engine = Engine(
+        opened, directory, services, ports, thresholds or Thresholds(), retention, webhooks
+    )
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(engine.run)

@@ -32,6 +32,7 @@ from sagakeep.process import keep_no_core, room_for_connections
 from sagakeep.runtime.collector import collect_at_rest, turn_collector_off
 from sagakeep.services import make_services
 from sagakeep.settings.config import Config
+from sagakeep.webhook_settings import webhooks_of
 
 RESTART_S: Final = 1.0  # between the end of a server that failed and the next one
 CLOSE_S_MAX: Final = 2.0  # for replies that are still being sent when all sagas are at rest
@@ -55,7 +56,11 @@ async def serve(config: Config, *, demo: bool, announce: Callable[[str], None]) 
     async with trio.open_nursery() as nursery:
         await nursery.start(_watch_signals, stop)
         async with opening_orchestrator(
-            config.data, services, thresholds=config.alerts, retention=config.retention
+            config.data,
+            services,
+            thresholds=config.alerts,
+            retention=config.retention,
+            webhooks=webhooks_of(config.webhooks),
         ) as orchestrator:
             await _serve_until(stop, orchestrator, config, bind, announce)
         nursery.cancel_scope.cancel()

@@ -14,7 +14,7 @@ from sagakeep import limits
 from sagakeep.actors.registry import Deliver
 from sagakeep.codec import decode_records
 from sagakeep.messages import Message
-from sagakeep.orchestrator import Orchestrator, Ports, open_orchestrator
+from sagakeep.orchestrator import Orchestrator, Ports, Webhook, open_orchestrator
 from sagakeep.retention_rule import RetentionRule
 from sagakeep.runtime.blocking import in_turn
 from sagakeep.runtime.disk import Disk
@@ -109,6 +109,7 @@ async def keeping(
     erase_after_s: float = limits.ERASE_AFTER_S,
     wall: Callable[[], float] | None = None,
     queue_ahead: int = limits.QUEUE_AHEAD,
+    webhooks: Mapping[str, Webhook] | None = None,
 ) -> AsyncIterator[Orchestrator]:
     """Run an orchestrator; its disk is in memory, but for the rows."""
     ports = Ports(
@@ -127,7 +128,7 @@ async def keeping(
     )
     services = {"shop": Ledger()} if services is None else services
     async with open_orchestrator(
-        str(directory), services, ports, thresholds, retention
+        str(directory), services, ports, thresholds, retention, webhooks
     ) as orchestrator:
         yield orchestrator
 

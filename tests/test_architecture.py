@@ -22,13 +22,13 @@ LAYERS = {
         service service_bounds definition events messages saga_status step_status state transitions changes course
         machine effects plan graph order mapping expression backoff codec validation conversion faults
         json_text json_value pointer redaction reply published standing view bind transitions_page
-        json_place definition_file alert thresholds findings.*
+        json_place definition_file alert thresholds webhook webhook_secret findings.*
         classification moment moves waits story undo_plan explanation explained explanation_view
         explanation_text erasure retention_rule
         """,
     "runtime": "runtime.*",
     "actors": "actors.*",
-    "callers": "python_caller http.caller",
+    "callers": "python_caller http.caller http.poster",
     "facade": "orchestrator actors.engine",
     "http": "http.*",
     "participant": "participant participant.*",
@@ -39,7 +39,10 @@ LAYERS = {
     "simulation": "simulation.*",
     "proof": "proof.*",
     "commands": "commands.*",
-    "top": "sagakeep __main__ cli backup_commands definition_commands complaint process serve services",
+    "top": """
+        sagakeep __main__ cli backup_commands definition_commands complaint process serve services
+        webhook_settings
+        """,
 }
 
 # What else each layer may import, beside itself.
@@ -69,7 +72,7 @@ RESERVED = {
     "msgpack": {"codec"},
     "hypercorn": {"http.server"},
     "h11": {"http.server", "http.strict_head"},
-    "pyqwest": {"http.caller"},
+    "pyqwest": {"http.caller", "http.poster"},
     "starlette": {"http.", "serve"},
     "anyio": {"http."},
     "sqlite3": {
@@ -100,6 +103,7 @@ RESERVED = {
 # Where an exception of somebody else's code may not go on: each says what becomes of it.
 SHELLS = {
     *("actors.journal", "actors.registry", "actors.saga", "actors.worker", "runtime.dispatcher"),
+    "actors.webhooks",
     *("http.request_id", "http.server", "participant.middleware", "python_caller"),
     *("serve", "services", "simulation.world"),
 }

@@ -10,11 +10,12 @@ from pages import ROOT
 from prometheus_client.parser import text_string_to_metric_families
 from shop import saga, step
 from test_alerts import UNDO_FAILS
+from test_webhooks import Receiver, spec
 from trio.testing import MockClock
 
 from sagakeep import limits
 from sagakeep.definition import SagaDefinition
-from sagakeep.orchestrator import Orchestrator
+from sagakeep.orchestrator import Orchestrator, Webhook
 from sagakeep.runtime.histogram import SECONDS
 from sagakeep.validation import parse_definition
 
@@ -137,7 +138,8 @@ async def test_ten_thousand_names_are_few_lines(tmp_path: Path, autojump_clock: 
 async def test_the_page_lists_every_metric_and_its_labels(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
-    async with keeping(tmp_path) as sagas:
+    webhooks = {"shop": Webhook(spec(), Receiver())}
+    async with keeping(tmp_path, webhooks=webhooks) as sagas:
         await begin_and_wait(sagas, step("a", "flaky", maxRetries=1), step("b", "fail"))
         await begin_and_wait(sagas, *UNDO_FAILS)
         await sagas._engine.alerts.look()

@@ -31,6 +31,7 @@ from sagakeep.actors.history import History
 from sagakeep.actors.journal import Journal
 from sagakeep.actors.memory import Memory
 from sagakeep.actors.numbers import Numbers, Parts
+from sagakeep.actors.outbox import Outbox
 from sagakeep.actors.read_model import ReadModel
 from sagakeep.actors.recovery import RecoverySummary, recover
 from sagakeep.actors.registry import Deliver, Registry
@@ -41,12 +42,14 @@ from sagakeep.actors.service_queues import ServiceQueues
 from sagakeep.actors.service_spec import ServiceSpec
 from sagakeep.actors.snapshots import Snapshots
 from sagakeep.actors.tally import SagaTally
+from sagakeep.actors.webhooks import Webhook, Webhooks, make_webhooks
 from sagakeep.codec import glance_at_state
 from sagakeep.messages import AttemptEnded
 from sagakeep.python_caller import PythonCaller
 from sagakeep.retention_rule import RetentionRule
 from sagakeep.runtime.blocking import RunBlocking, in_thread
 from sagakeep.runtime.clock import Clock
+from sagakeep.runtime.cursor_file import CursorFile
 from sagakeep.runtime.disk import Disk, LocalDisk
 from sagakeep.runtime.ids import Ids
 from sagakeep.runtime.journal_files import OpenedJournal, RecoveryReport, open_journal
@@ -54,6 +57,7 @@ from sagakeep.runtime.loop_lag import LoopLag
 from sagakeep.runtime.resident import available_bytes, resident_bytes
 from sagakeep.runtime.timers import Timers
 from sagakeep.thresholds import Thresholds
+from sagakeep.webhook import WebhookSpec, source_of
 
 _log = logging.getLogger(__name__)
 
@@ -95,7 +99,10 @@ class Engine:
         ports: Ports,
         thresholds: Thresholds,
         retention: Sequence[RetentionRule] = (),
+        webhooks: Mapping[str, Webhook] | None = None,
     ) -> None:
+        self._ports = ports
+        self._directory = directory
         self.stopping = trio.Event()
         self.recovered = trio.Event()
         self.recovery: RecoverySummary | None = None
@@ -127,10 +134,10 @@ class Engine:
         self.loop_lag = LoopLag(ports.heartbeat_s)
         self.alerts = self._alerts(thresholds)
         self.retention = self._retention(retention)
+        self.webhooks = self._webhooks(webhooks or {})
+        self.alerts.listeners.append(self.webhooks.changed)
         self.numbers = Numbers(self._parts())
         self.run_blocking = ports.run_blocking
-        self._ports = ports
-        self._directory = directory
 
     def _gateway(self, name: str, spec: ServiceSpec, ports: Ports, crowded: set[str]) -> Gateway:
         def wake(saga_id: str) -> None:
@@ -192,6 +199,17 @@ class Engine:
         queues = ServiceQueues(self.gateways, crowded)
         return Health(self.journal, self.registry, self.read_model, memory, queues)
 
+    def _webhooks(self, webhooks: Mapping[str, Webhook]) -> Webhooks:
+        def outbox_of(name: str, spec: WebhookSpec) -> Outbox:
+            cursor = CursorFile(
+                self._ports.disk, f"{self._directory}/webhooks", name, self.files.uuid
+            )
+            run_blocking = self._ports.run_blocking
+            return Outbox(spec, self.files, self.history, self.committed, cursor, run_blocking)
+
+        source, now_utc_s = source_of(self.files.uuid), self.clock.now_utc_s
+        return make_webhooks(webhooks, outbox_of, source, now_utc_s, self._ports.draw)
+
     def _parts(self) -> Parts:
         return Parts(
             self.journal,
@@ -205,6 +223,7 @@ class Engine:
             self.alerts,
             self.eraser,
             self.retention,
+            self.webhooks,
             lambda: self.recovery,
         )
 
@@ -247,6 +266,7 @@ class Engine:
             inner.start_soon(self.archiver.run)
             inner.start_soon(self.eraser.run)
             inner.start_soon(self.retention.run)
+            inner.start_soon(self.webhooks.run)
             await self.stopping.wait()
             inner.cancel_scope.cancel()
 
@@ -269,6 +289,7 @@ class Engine:
             try:
                 for gateway in self.gateways.values():
                     await gateway.aclose()
+                await self.webhooks.aclose()
             finally:
                 await self._ports.run_blocking(self.files.close)
 
@@ -282,7 +303,9 @@ class Engine:
             self._ports.run_blocking,
             self._ports.stopwatch,
         )
-        self.committed.on_moved = (self.tally.moved, self.alerts.sagas.moved, self.eraser.moved)
+        await self.webhooks.begin()
+        moved = (self.tally.moved, self.alerts.sagas.moved, self.eraser.moved)
+        self.committed.on_moved = (*moved, *self.webhooks.on_moved)
         live = self.committed.live.cut()
         self.clock.advance_to(self.committed.counters.latest_utc_s)
         for gateway in self.gateways.values():

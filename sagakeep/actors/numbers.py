@@ -35,6 +35,7 @@ from sagakeep.actors.recovery import RecoverySummary
 from sagakeep.actors.registry import Registry
 from sagakeep.actors.retention import Retention
 from sagakeep.actors.tally import OUTCOMES, SagaTally
+from sagakeep.actors.webhooks import Webhooks
 from sagakeep.runtime.histogram import Histogram
 from sagakeep.runtime.loop_lag import LoopLag
 
@@ -55,6 +56,7 @@ class Parts(NamedTuple):
     alerts: Alerts
     eraser: Eraser
     retention: Retention
+    webhooks: Webhooks
     recovery: Callable[[], RecoverySummary | None]
 
 
@@ -82,6 +84,7 @@ class Numbers(Collector):
         yield _counter("sagas_retired", "Sagas that retention deleted", retired)
         yield from _of_services(parts.gateways)
         yield from _of_calls(parts.gateways)
+        yield from _of_webhooks(parts.webhooks)
         yield from _of_process(parts)
 
 
@@ -218,6 +221,23 @@ def _of_calls(gateways: Mapping[str, Gateway]) -> Iterator[Metric]:
     yield _counters("service_late_replies", "Answers after their timeout", ["service"], late)
     seconds = (((name,), one.seconds) for name, one in tallies.items())
     yield _histograms("service_call_seconds", "How long attempts took", ["service"], seconds)
+
+
+def _of_webhooks(webhooks: Webhooks) -> Iterator[Metric]:
+    now = {sender.name: sender.statistics() for sender in webhooks.senders}
+    names = ["webhook"]
+    told = (((name,), one.told) for name, one in now.items())
+    yield _counters("webhook_told", "Events that a receiver has taken", names, told)
+    given_up = (((name,), one.given_up) for name, one in now.items())
+    yield _counters("webhook_given_up", "Events that none has taken in time", names, given_up)
+    attempts = (((name,), one.attempts) for name, one in now.items())
+    yield _counters("webhook_attempts", "Attempts to tell an event", names, attempts)
+    waiting = (((name,), one.waiting) for name, one in now.items())
+    yield _gauges("webhook_waiting", "Events in memory that are still to be told", names, waiting)
+    behind = (((name,), one.behind_bytes) for name, one in now.items())
+    yield _gauges("webhook_behind_bytes", "Journal not known to be told", names, behind)
+    failing = (((name,), one.is_failing) for name, one in now.items())
+    yield _gauges("webhook_failing", "1 while attempts fail", names, failing)
 
 
 def _of_process(parts: Parts) -> Iterator[Metric]:

@@ -115,7 +115,7 @@ class HttpCaller:
         self._credentials = _credentials(headers or {})
         self._utc_now = utc_now
         self._slots = trio.Semaphore(connections_max)  # the client's own bound lets a burst through
-        self._transport = _transport(self._url, connections_max, connect_s_max)
+        self._transport = transport_for(self._url, connections_max, connect_s_max)
 
     async def attempt(self, call: Call) -> AttemptResult:
         """Send the request once; what goes wrong is an outcome."""
@@ -133,13 +133,13 @@ class HttpCaller:
         except ConnectionError as error:  # pyqwest raises it for the connect only
             is_reset = _RESET in str(error)
             rule, name = (UNKNOWN, CONNECTION_BROKE) if is_reset else (LATER, NO_CONNECTION)
-            failed = self._failed(rule, f"no connection: {_reason(error)}", name, call)
+            failed = self._failed(rule, f"no connection: {reason_of(error)}", name, call)
             return msgspec.structs.replace(failed, is_unreachable=True)
         except ReplyBroken as error:
             status = response.status
             return self._failed(UNKNOWN, f"HTTP {status}: {error}", broken_rule(status), call)
         except (OSError, ReadError, WriteError, RemoteProtocolError, RuntimeError) as error:
-            what = f"the connection broke: {_reason(error)}"
+            what = f"the connection broke: {reason_of(error)}"
             return self._failed(UNKNOWN, what, CONNECTION_BROKE, call)
         return self._learned(response, body, call)
 
@@ -281,7 +281,7 @@ def _phrase(status: int) -> str:
         return "no reason given"
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Shorten the client's words; without the URL, which people know by the service's name."""
     return _FOR_URL.sub("", str(error)) or type(error).__name__
 
@@ -326,7 +326,7 @@ def _credentials(headers: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(sorted(values | words, key=len, reverse=True))
 
 
-def _transport(url: str, connections_max: int, connect_s_max: float) -> HTTPTransport:
+def transport_for(url: str, connections_max: int, connect_s_max: float) -> HTTPTransport:
     other_scheme: Final = "http" if url.startswith("https:") else "https"
     return HTTPTransport(
         tls_include_system_certs=url.startswith("https:"),

@@ -99,6 +99,22 @@ class AuthConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keys: tuple[ApiKeyConfig, ...] = ()
 
 
+class WebhookConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is told of sagas that come to rest, and of alerts. The secrets sign each event.
+
+    `types`, `names` and `tags` say what is told; empty ones want everything.
+    """
+
+    url: str
+    secrets: tuple[str, ...]
+    types: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    tags: dict[str, str] = msgspec.field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"WebhookConfig(url={self.url!r}, {len(self.secrets)} secrets)"
+
+
 class LogConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the log, on standard error, is written."""
 
@@ -163,6 +179,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"g
     log: LogConfig = LogConfig()
     alerts: Thresholds = Thresholds()
     retention: tuple[RetentionRule, ...] = ()
+    webhooks: dict[str, WebhookConfig] = msgspec.field(default_factory=dict)
 
 
 _DEFAULTS: Final = {  # of a definition, and what bounds each: a lower bound lowers the default

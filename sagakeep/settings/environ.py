@@ -36,6 +36,7 @@ CLIENT_VARIABLES: Final = frozenset({"SAGAKEEP_URL", "SAGAKEEP_TOKEN"})  # of wh
 _OF_KUBERNETES: Final = re.compile(r"SAGAKEEP_(SERVICE_HOST|(SERVICE_)?PORT(_\w+)?)")
 _NEW_NAMES: Final[dict[str, Callable[[str], str]]] = {
     "services": str.lower,
+    "webhooks": str.lower,
     "headers": lambda part: part.lower().replace("_", "-"),
     "statuses": str,
     "tags": str.lower,

@@ -21,9 +21,18 @@ from sagakeep.retention_rule import (
     RetentionRule,
 )
 from sagakeep.service_bounds import BOUNDS
-from sagakeep.settings.config import ApiKeyConfig, Config, Limits, ServiceConfig
+from sagakeep.settings.config import ApiKeyConfig, Config, Limits, ServiceConfig, WebhookConfig
 from sagakeep.thresholds import SLOW_S_MAX, STUCK_AFTER_S_MAX, Thresholds
+from sagakeep.webhook_secret import secret_of
 
+WEBHOOK_TYPES: Final = (  # `sagakeep.webhook.TYPES`, which imports what is bounded
+    "sagakeep.saga.completed",
+    "sagakeep.saga.compensated",
+    "sagakeep.saga.failed",
+    "sagakeep.saga.compensation_failed",
+    "sagakeep.alert.raised",
+    "sagakeep.alert.ended",
+)
 GRACE_S_MAX: Final = 24 * 3600.0
 CONCURRENCY_MAX: Final = limits.SERVICE_QUEUE_MAX
 
@@ -62,6 +71,17 @@ def check_secrets(document: dict[str, object], faults: Faults) -> None:
             if not isinstance(value, str):
                 faults.add_unreadable(child(pointer, header), "is no string")
 
+    _check_webhook_secrets(document.get("webhooks"), faults)
+
+
+def _check_webhook_secrets(webhooks: object, faults: Faults) -> None:
+    for name, webhook in webhooks.items() if isinstance(webhooks, dict) else ():
+        secrets = webhook.get("secrets", []) if isinstance(webhook, dict) else []
+        is_list = isinstance(secrets, list) and all(isinstance(one, str) for one in secrets)
+        if not is_list:
+            pointer = child("/webhooks", name) + "/secrets"
+            faults.add_unreadable(pointer, "is no list of strings")
+
 
 def check_config(config: Config, faults: Faults) -> None:
     """Note everything that is wrong with a configuration whose types are right."""
@@ -79,6 +99,10 @@ def check_config(config: Config, faults: Faults) -> None:
     _check_keys(config.auth.keys, faults)
     _check_alerts(config.alerts, faults)
     _check_retention(config.retention, faults)
+    if len(config.webhooks) > limits.WEBHOOKS_MAX:
+        faults.add("/webhooks", f"has more than {limits.WEBHOOKS_MAX}")
+    for name, webhook in config.webhooks.items():
+        _check_webhook(child("/webhooks", name), name, webhook, faults)
     _check_limits(config.limits, faults)
 
 
@@ -175,6 +199,25 @@ def _check_keys(keys: tuple[ApiKeyConfig, ...], faults: Faults) -> None:
             faults.add(f"{pointer}/sha256", "is that of another key")
         names.add(key.name)
         hashes.add(key.sha256)
+
+
+def _check_webhook(pointer: str, name: str, webhook: WebhookConfig, faults: Faults) -> None:
+    if not _NAME.fullmatch(name):
+        faults.add(pointer, f"is no name of a webhook; expected {limits.NAME_PATTERN}")
+    _check_url(f"{pointer}/url", webhook.url, faults)
+    if not webhook.secrets:
+        faults.add(
+            f"{pointer}/secrets", "is empty; expected one secret, or two while you change it"
+        )
+    for secret in webhook.secrets:
+        try:
+            secret_of(secret)
+        except ConfigurationError as error:
+            faults.add(f"{pointer}/secrets", str(error))
+    for kind in webhook.types:
+        if kind not in WEBHOOK_TYPES:
+            detail = f"has {found(kind)}; expected some of {', '.join(WEBHOOK_TYPES)}"
+            faults.add(f"{pointer}/types", detail)
 
 
 def _check_alerts(thresholds: Thresholds, faults: Faults) -> None:

@@ -28,7 +28,9 @@ from sagakeep.settings.rules import check_config, check_secrets
 DEFAULT: Final = "default"
 FILE_BYTES_MAX: Final = 1 << 20
 
-_SECRET: Final = re.compile(r"/services/[^/]*/headers/.*|/auth/keys/[0-9]+/sha256")
+_SECRET: Final = re.compile(
+    r"/services/[^/]*/headers/.*|/auth/keys/[0-9]+/sha256|/webhooks/[^/]*/secrets"
+)
 
 
 class Settings(NamedTuple):
