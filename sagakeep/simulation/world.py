@@ -20,6 +20,7 @@ from typing import Final, NamedTuple, Protocol, TypeVar, TypeVarTuple
 
 import trio
 
+from sagakeep import limits
 from sagakeep.actors.engine import Ports
 from sagakeep.actors.service_spec import ServiceSpec
 from sagakeep.orchestrator import Orchestrator, open_orchestrator
@@ -92,6 +93,7 @@ class Shape(NamedTuple):
     snapshot_every_bytes: int = 64 << 10
     commit_bytes: int = 1 << 20
     archive_behind_bytes: int = 1
+    erase_after_s: float = limits.ERASE_AFTER_S
     queue_ahead: int = 1
     disk_latency_s: float = 0.0  # the most that a blocking call takes
     wall_skew_s: float = 0.0  # of the system's clock
@@ -270,6 +272,7 @@ class World:
             heartbeat_s=0.0,
             look_every_s=0.0,
             archive_behind_bytes=self.shape.archive_behind_bytes,
+            erase_after_s=self.shape.erase_after_s,
             queue_ahead=self.shape.queue_ahead,
         )
 

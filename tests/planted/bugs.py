@@ -444,4 +444,31 @@ MACHINE = (
     ),
 )
 
-BUGS = (*JOURNAL, *RECOVERY, *ACTORS, *MACHINE)
+ERASURE = (
+    Bug(
+        "erased-without-the-first-record",
+        f"{_A}eraser.py",
+        "            if not (link.is_erased or link.is_deletion):",
+        "            if not (link.is_erased or link.is_deletion) and link.previous:",
+    ),
+    Bug(
+        "deletions-not-hurried",
+        f"{_A}eraser.py",
+        "            await self._hurry(oldest.frame)",
+        "            oldest.frame.bit_length()",
+    ),
+    Bug(
+        "neighbours-erased-too",
+        "sagakeep/erasure.py",
+        "        if seen.offset in missing:",
+        "        if missing:",
+    ),
+    Bug(
+        "erased-archive-without-its-crcs",
+        f"{_J}archiving.py",
+        "                amended[found.offset] = Amended(found.header.records, crc)",
+        "                amended[found.offset] = Amended(found.header.records, crc ^ 1)",
+    ),
+)
+
+BUGS = (*JOURNAL, *RECOVERY, *ACTORS, *MACHINE, *ERASURE)

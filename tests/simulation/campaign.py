@@ -26,6 +26,7 @@ from simulation.configuration import Configuration, Crash, ServicePlan, configur
 from simulation.durable import Placed, read_journal
 from simulation.judge import Judge
 
+ERASED_WITHIN_S = 400.0  # a deletion is old after less, and then it is looked at once a minute
 REST_WITHIN_S = 20_000.0  # the longest retries of a small saga take minutes
 
 
@@ -178,6 +179,8 @@ class Campaign:
                 await self._help(orchestrator)
                 await self._rest(orchestrator)
                 await trio.sleep(3)  # timers that were dropped, rows that were not written
+                if any(state.deleted for state in self.judge.log.states.values()):
+                    await trio.sleep(ERASED_WITHIN_S)
         if waiting.cancelled_caught and not self.has_trouble:
             self.judge.fail("I25", f"no rest within {REST_WITHIN_S} s")
         if not self.has_trouble:

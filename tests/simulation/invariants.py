@@ -22,6 +22,8 @@
     I20  nothing is left in a queue at rest
     I21  no file and no lock is left open; tasks cannot be, for trio's run ends after them
     I22  retries keep to their policy and to what the service asked for
+    I23  some time after the last deletion nothing of a deleted saga is on the disk but that it was there and was
+         deleted: its records are erased, and no snapshot has it
     I24  what is sensitive is in no reply and in no line of the log
     I25  everything comes to rest in bounded time once there is no more trouble
     I26  a finished saga is looked up as it ended (with I10: histories of all sagas are read at the end)
@@ -39,9 +41,8 @@
     I30  no answer that came after an attempt's timeout counts, but as a late reply
     I31  a snapshot holds nothing from beyond its position (looked at between two lives)
 
-Not checked, for there is nothing to check in the product as it is: I23 (no bytes are ever erased: deleted sagas
-stay in the journal) and the archive in I10 and I26 (finished sagas stay in the journal and have a row). The ramp
-of I22 is too wide for four sagas; `test_gateway` has it.
+Not checked, for there is nothing to check in the product as it is: the archive in I10 and I26 (finished sagas
+stay in the journal and have a row). The ramp of I22 is too wide for four sagas; `test_gateway` has it.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ from sagakeep.step_status import COMPENSATED as UNDONE
 from sagakeep.step_status import RETRYING
 from simulation.client import Answer, Asked, Client, Wish
 from simulation.configuration import CANARY
+from simulation.durable import read_journal
 
 if TYPE_CHECKING:
     from simulation.judge import Judge
@@ -383,6 +385,20 @@ def i30_no_answer_counts_after_its_timeout(
                     f"{record.saga_id}: {event}, timeout {timeout_s}"
                 ),
             )
+
+
+def i23_what_was_deleted_is_erased(judge: Judge) -> None:
+    disk = judge.world.disk
+    deleted = {one.id for one in judge.log.states.values() if one.deleted}
+    for placed in read_journal(disk) if deleted else ():
+        record = placed.record
+        stays = record.is_erased or any(isinstance(one, e.SagaDeleted) for one in record.events)
+        text = f"{record.saga_id} is deleted, and there is event {record.sequence} of it"
+        judge.expect(stays or record.saga_id not in deleted, "I23", text)
+    for snapshot in read_snapshots(disk, DIRECTORY):
+        if not isinstance(snapshot, DamagedSnapshot):
+            there = {glance_at_state(data).saga_id for data in snapshot.chunks[1:]}
+            judge.expect(not there & deleted, "I23", f"a snapshot has {there & deleted}")
 
 
 def i31_a_snapshot_ends_where_it_says(judge: Judge, disk: MemoryDisk) -> None:

@@ -230,6 +230,7 @@ class Judge:
 
     def closes(self) -> None:
         """The world is over; what was on its way has arrived."""
+        invariants.i23_what_was_deleted_is_erased(self)
         for state in self.log.states.values():
             invariants.i04_no_step_is_skipped(self, state)
             invariants.i07_what_was_undone_is_undone(self, state)
