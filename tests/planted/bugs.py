@@ -220,9 +220,9 @@ ACTORS = (
     Bug(
         "visible-before-durable",
         f"{_A}journal.py",
-        "        self._told = 0\n        return records\n",
+        "        self._queued_bytes -= size\n        return records\n",
         (
-            "        self._told = 0\n"
+            "        self._queued_bytes -= size\n"
             "        self._committed(self._batch[0].note, Position(self.files.position, 0))\n"
             "        return records\n"
         ),
