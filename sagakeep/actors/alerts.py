@@ -9,7 +9,7 @@ and goes is one alert. Nothing of it is durable: a trouble that outlives the pro
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -67,6 +67,7 @@ class Alerts:
         now_utc_s: Callable[[], float],
     ) -> None:
         self.listeners: list[Callable[[Changed], None]] = []
+        self.sources: list[Callable[[], Iterable[Trouble]]] = []  # who else has troubles to tell
         self.raised = 0
         self.sagas = SagaWatch(committed, now_utc_s, thresholds.stuck_after_s)
         self._health = health
@@ -106,6 +107,8 @@ class Alerts:
     def _troubles(self, now_s: float) -> Iterator[Trouble]:
         yield from self._of_failed_undos()
         yield from self.sagas.troubles
+        for source in self.sources:
+            yield from source()
         for service in self._services:
             yield from service.look(now_s)
         checks = self._health.checks(recovered=True, stopping=False)

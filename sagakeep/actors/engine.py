@@ -30,6 +30,7 @@ from sagakeep.actors.health import Health
 from sagakeep.actors.history import History
 from sagakeep.actors.journal import Journal
 from sagakeep.actors.memory import Memory
+from sagakeep.actors.never_stuck import NeverStuck
 from sagakeep.actors.numbers import Numbers, Parts
 from sagakeep.actors.outbox import Outbox
 from sagakeep.actors.read_model import ReadModel
@@ -136,6 +137,8 @@ class Engine:
         self.retention = self._retention(retention)
         self.webhooks = self._webhooks(webhooks or {})
         self.alerts.listeners.append(self.webhooks.changed)
+        self.never_stuck = NeverStuck(self.committed.live, self.registry, self.clock.now_utc_s)
+        self.alerts.sources.append(self.never_stuck.troubles)
         self.numbers = Numbers(self._parts())
         self.run_blocking = ports.run_blocking
 
@@ -224,6 +227,7 @@ class Engine:
             self.eraser,
             self.retention,
             self.webhooks,
+            self.never_stuck,
             lambda: self.recovery,
         )
 
@@ -266,6 +270,7 @@ class Engine:
             inner.start_soon(self.archiver.run)
             inner.start_soon(self.eraser.run)
             inner.start_soon(self.retention.run)
+            inner.start_soon(self.never_stuck.run, bool(self._ports.look_every_s))
             inner.start_soon(self.webhooks.run)
             await self.stopping.wait()
             inner.cancel_scope.cancel()

@@ -30,6 +30,7 @@ from sagakeep.actors.eraser import Eraser
 from sagakeep.actors.gateway import Gateway
 from sagakeep.actors.health import Health
 from sagakeep.actors.journal import Journal
+from sagakeep.actors.never_stuck import NeverStuck
 from sagakeep.actors.read_model import ReadModel
 from sagakeep.actors.recovery import RecoverySummary
 from sagakeep.actors.registry import Registry
@@ -57,6 +58,7 @@ class Parts(NamedTuple):
     eraser: Eraser
     retention: Retention
     webhooks: Webhooks
+    never_stuck: NeverStuck
     recovery: Callable[[], RecoverySummary | None]
 
 
@@ -85,6 +87,9 @@ class Numbers(Collector):
         yield from _of_services(parts.gateways)
         yield from _of_calls(parts.gateways)
         yield from _of_webhooks(parts.webhooks)
+        checked, repaired = parts.never_stuck.checked, parts.never_stuck.repaired
+        yield _counter("sagas_checked", "Looks whether a saga has what will move it", checked)
+        yield _counter("sagas_repaired", "Sagas that had nothing to move them", repaired)
         yield from _of_process(parts)
 
 

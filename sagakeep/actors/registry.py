@@ -25,6 +25,7 @@ import trio
 from sagakeep import limits
 from sagakeep.actors.committed import Committed
 from sagakeep.actors.history import History
+from sagakeep.actors.never_stuck import NothingMoves, Pulse
 from sagakeep.actors.read_model import ReadModel, Row
 from sagakeep.actors.saga import WAKE, SagaActor, World
 from sagakeep.effects import idle_until
@@ -127,6 +128,25 @@ class Registry:
             for name, gateway in self._world.gateways.items()
             for effect in gateway.places(saga_id)
         )
+
+    def pulse(self, saga_id: str) -> Pulse | None:
+        """What will move a saga next; None if it has no actor."""
+        actor = self._awake.get(saga_id)
+        return None if actor is None else actor.pulse()
+
+    def will_wake(self, saga_id: str, at_utc_s: float) -> bool:
+        """Is a saga that sleeps to be woken at a time?"""
+        return self._wake_list.has(saga_id, self._world.clock.monotonic_of(at_utc_s))
+
+    def repair(self, saga_id: str, flaw: NothingMoves) -> None:
+        """Start a live saga again from its journal, as after a crash: nothing would have moved it."""
+        actor = self._awake.get(saga_id) or self._rouse(saga_id)
+        known = self._committed.live.get(saga_id)
+        if actor is None and known is not None:
+            actor = self._add_actor(saga_id, *known)
+        if actor is not None:
+            actor.let_go()
+            self._look_after(actor, flaw)
 
     def adopt(self, state: SagaState, position: Position) -> None:
         """Run a live saga that the journal has and that has no actor; or let it sleep, as its actor would."""
@@ -323,6 +343,9 @@ class Registry:
     def _crashed(self, actor: SagaActor, crash: Exception) -> None:
         """A bug: this saga rests, and its supervisor looks after it; the others go on."""
         _log.error("saga %s crashed", actor.saga_id, exc_info=crash)
+        self._look_after(actor, crash)
+
+    def _look_after(self, actor: SagaActor, crash: Exception) -> None:
         actor.rest()
         assert self._nursery is not None, "the registry runs before it is used"
         self._nursery.start_soon(self._run_again, actor, crash)

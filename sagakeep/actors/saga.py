@@ -30,6 +30,7 @@ from sagakeep.actors.committed import Note
 from sagakeep.actors.gateway import Gateway
 from sagakeep.actors.job import Job
 from sagakeep.actors.journal import Journal
+from sagakeep.actors.never_stuck import Pulse
 from sagakeep.classification import NO_SERVICE
 from sagakeep.codec import encode_record
 from sagakeep.effects import RunCall, WaitUntil, call_of, outstanding
@@ -154,6 +155,7 @@ class SagaActor:
         self._is_resting = False
         self._woken_utc_s = 0.0  # the wake may have gone down with the turn
         self.mailbox.tell_control(Restarted(error))
+        self._dispatcher.schedule(self)
 
     def hold(self, state: SagaState, position: Position, error: str) -> None:
         """Take the durable state again and stand still, after too many crashes."""
@@ -168,10 +170,27 @@ class SagaActor:
         self.mailbox.close()
         if self._asker is not None:
             self._asker.fail(MailboxClosed("the actor ended before it answered"))
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Forget what was to move it: what is outstanding is made again at `restart`."""
         for job in self._jobs.values():
             job.drop()
         self._jobs = {}
         self._wake_at(0.0)
+
+    def pulse(self) -> Pulse:
+        """What will move it next, for whoever looks whether something will."""
+        timer = self._timer
+        is_set = timer is not None and timer.action is not None
+        return Pulse(
+            self.state,
+            self.is_scheduled or self._is_resting,
+            self._is_taking_up or self._pending is not None or bool(self.mailbox),
+            self._jobs,
+            timer.due_s if timer is not None and is_set else 0.0,
+            self._woken_utc_s,
+        )
 
     # Turns
 

@@ -18,6 +18,9 @@ from typing import Final
 import trio
 
 SLICE: Final = 32  # a wake takes up to 100 us; the loop is held for 10 ms at most
+LOOKED_UP_MAX: Final = (
+    20_000  # names of one second: 1 ms to look one up, and the next costs nothing
+)
 PAUSE_S: Final = 0.005  # after a slice while it is crowded: 6,400 names a second
 
 
@@ -34,6 +37,8 @@ class WakeList:
         self._due: dict[int, list[str]] = {}
         self._seconds: list[int] = []  # heap of the keys of _due
         self._changed = trio.Event()
+        self._is_calling = False
+        self._looked_up: tuple[int, int, frozenset[str]] = (0, 0, frozenset())
 
     def __len__(self) -> int:
         return sum(map(len, self._due.values()))
@@ -50,6 +55,16 @@ class WakeList:
         if self._seconds[0] == second:
             self._changed.set()
 
+    def has(self, name: str, due_s: float) -> bool:
+        """Will it be called then? Of a second that is being called, or has too many, yes is said unseen."""
+        second = math.floor(due_s)
+        names = self._due.get(second, [])
+        if len(names) > LOOKED_UP_MAX or (self._is_calling and second <= self._now_s()):
+            return True
+        if self._looked_up[:2] != (second, len(names)):
+            self._looked_up = (second, len(names), frozenset(names))
+        return name in self._looked_up[2]
+
     async def run(self) -> None:
         """Call what is due, for ever."""
         while True:
@@ -57,10 +72,12 @@ class WakeList:
             with trio.CancelScope(deadline=due_s):
                 await self._changed.wait()
             self._changed = trio.Event()
+            self._is_calling = True
             for count, name in enumerate(self._take_due(), start=1):
                 self._wake(name)
                 if count % SLICE == 0:
                     await trio.sleep(PAUSE_S if self._is_crowded() else 0)
+            self._is_calling = False
 
     def _take_due(self) -> Iterator[str]:
         while self._seconds and self._seconds[0] <= self._now_s():
