@@ -104,8 +104,8 @@ class NeverStuck:
             yield Trouble(
                 "saga_unmoved",
                 Severity.WARNING,
-                f"{sagas} had nothing left to move them on: started again from the journal",
-                "they go on; report it with the log's lines about them: it is a bug of sagakeep",
+                f"{sagas} would never have moved again, and began anew from the journal",
+                "nothing is lost; report it with the log's lines about it: it is a bug of sagakeep",
                 count=len(self._told),
                 sagas=tuple(sorted(self._told)[:SAGAS_NAMED_MAX]),
             )
