@@ -13,7 +13,18 @@ from typing import Final
 import click
 
 from sagakeep.backup_commands import backup, restore
-from sagakeep.commands import demo, doctor, events, export, move, show, submit, top, watch
+from sagakeep.commands import (
+    analytics,
+    demo,
+    doctor,
+    events,
+    export,
+    move,
+    show,
+    submit,
+    top,
+    watch,
+)
 from sagakeep.complaint import Complaint, complaint_of
 from sagakeep.definition_commands import JSON_OPTION, check, prove
 from sagakeep.errors import BrokenFile, ConfigurationError, SagakeepError
@@ -299,5 +310,6 @@ for command in (
     *(backup, restore, check, prove, submit.submit, show.get, show.list_sagas, show.explain),
     *(show.stats, events.events, watch.watch, top.top, doctor.doctor),
     *(move.retry, move.compensate, move.cancel, move.delete, demo.demo, export.export),
+    analytics.analytics,
 ):
     main.add_command(command)

@@ -78,7 +78,7 @@ def _saga_row(saga: SagaView) -> Sequence[Cell]:
         saga["createdAt"],
         saga["updatedAt"],
         saga["deadline"],
-        _duration_s(saga),
+        duration_s_of(saga),
         len(saga["steps"]),
         len(saga["completedSteps"]),
         len(saga["failedSteps"]),
@@ -111,7 +111,7 @@ def _step_rows(saga: SagaView) -> Iterator[Sequence[Cell]]:
         )
 
 
-def _duration_s(saga: SagaView) -> float | None:
+def duration_s_of(saga: SagaView) -> float | None:
     """From the creation to the last change, of a saga that is final."""
     if saga["status"] not in FINAL:
         return None

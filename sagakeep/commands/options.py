@@ -32,6 +32,12 @@ _TOKEN: Final = click.option(
 JSON_OPTION: Final = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON; the default where no terminal is."
 )
+DATA_OPTION: Final = click.option(
+    "--data",
+    metavar="DIR",
+    type=click.Path(file_okay=False, exists=True),
+    help="Read this data directory, and ask no server.",
+)
 REASON_OPTION: Final = click.option(
     "--reason", default="", help="Why; it is kept in the saga's history."
 )
