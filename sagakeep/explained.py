@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from sagakeep.moves import FieldPlace, FieldType
 from sagakeep.published import Shown, Time
 from sagakeep.service import Outcome, Phase
 from sagakeep.state import SagaStatus
@@ -79,14 +80,28 @@ class UndoView(TypedDict):
     stopsAt: str
 
 
+class FieldView(TypedDict):
+    """What may be said with a move, in the JSON `body` or in the `query`. `choices` are all values that it may
+    have, empty when it is free text; `maxLength` is null when nothing else bounds it."""
+
+    name: str
+    place: FieldPlace
+    type: FieldType
+    isRequired: bool
+    meaning: str
+    choices: list[str]
+    maxLength: int | None
+
+
 class MoveView(TypedDict):
-    """One move of an operator, `isLegal` or not (`refusal`), and what comes of it at once."""
+    """One move of an operator, `isLegal` or not (`refusal`), how it is made, and what comes of it at once."""
 
     move: str
     isLegal: bool
     refusal: str
     method: str
     path: str
+    fields: list[FieldView]
     text: str
     becomes: SagaStatus | None
     begins: list[CallView]

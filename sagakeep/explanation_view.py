@@ -8,6 +8,7 @@ from __future__ import annotations
 from sagakeep.explained import (
     CallView,
     ExplanationView,
+    FieldView,
     MoveView,
     SentenceView,
     UndoCallView,
@@ -15,10 +16,10 @@ from sagakeep.explained import (
     WaitView,
 )
 from sagakeep.explanation import Explanation
-from sagakeep.moves import Move
+from sagakeep.moves import Field, Move
 from sagakeep.redaction import redact
 from sagakeep.service import Call
-from sagakeep.state import FINAL
+from sagakeep.state import FINAL, SagaState
 from sagakeep.story import Sentence
 from sagakeep.undo_plan import UndoCall, UndoPlan
 from sagakeep.view import time_view
@@ -41,7 +42,7 @@ def explanation_view(explained: Explanation) -> ExplanationView:
         "alsoWaitsFor": waits[1:],
         "nextAttemptAt": _time_or_none(explained.next_attempt_at_utc_s),
         "undo": _undo_view(explained.undo),
-        "moves": [_move_view(move, state.id) for move in explained.moves],
+        "moves": [_move_view(move, state) for move in explained.moves],
     }
 
 
@@ -147,17 +148,30 @@ def _undo_call_view(planned: UndoCall) -> UndoCallView:
     }
 
 
-def _move_view(move: Move, saga_id: str) -> MoveView:
+def _move_view(move: Move, state: SagaState) -> MoveView:
     return {
         "move": move.kind.name,
         "isLegal": not move.refusal,
         "refusal": move.refusal,
         "method": move.kind.method,
-        "path": move.kind.path.format(id=saga_id),
+        "path": move.kind.path.format(id=state.id),
+        "fields": [_field_view(field, state) for field in move.kind.fields],
         "text": _move_text(move),
         "becomes": move.status,
         "begins": [_call_view(call) for call in move.begins],
         "settlesFirst": list(move.settles_first),
+    }
+
+
+def _field_view(field: Field, state: SagaState) -> FieldView:
+    return {
+        "name": field.name,
+        "place": field.place,
+        "type": field.type,
+        "isRequired": field.is_required,
+        "meaning": field.meaning,
+        "choices": list(state.steps) if field.is_step else [],
+        "maxLength": field.chars_max or None,
     }
 
 

@@ -25,6 +25,9 @@ BODY_BYTES_MAX: Final = 1 << 20
 BATCH_BYTES_MAX: Final = 32 << 20
 BODIES_BYTES_MAX: Final = 128 << 20  # of all requests that are being read or served: four batches
 BATCH_SAGAS_MAX: Final = 10_000
+ACTOR_PATTERN: Final = (
+    r"^[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}$"  # who a client says that it is: a name, an address
+)
 REASON_CHARS_MAX: Final = 1_000  # what an operator may say about a move
 IDEMPOTENCY_KEY_CHARS_MAX: Final = 256
 IDEMPOTENCY_KEY_PATTERN: Final = rf"^[\x20-\x7e]{{1,{IDEMPOTENCY_KEY_CHARS_MAX}}}$"

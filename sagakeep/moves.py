@@ -1,7 +1,8 @@
 """Moves: what an operator may wish of a saga in its state, and what each would do.
 
 Which are allowed, and what comes of them, is asked of the machine itself: each wish is decided on the frozen
-state, and nothing is kept of it but the answer. A verb that is added to the machine is added to MOVES.
+state, and nothing is kept of it but the answer. A verb that is added to the machine is added to MOVES, with
+all that a client needs to make the move without knowing it before: its route and its fields.
 
 Pure: no clock, no I/O.
 """
@@ -9,10 +10,11 @@ Pure: no clock, no I/O.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from sagakeep import limits
 from sagakeep import messages as m
 from sagakeep.effects import RunCall, call_of, outstanding
 from sagakeep.errors import MoveRefused
@@ -20,20 +22,47 @@ from sagakeep.machine import Decision, decide
 from sagakeep.service import Call
 from sagakeep.state import SagaState, SagaStatus
 
+FieldPlace = Literal["body", "query"]
+FieldType = Literal["string"]
+
+
+class Field(NamedTuple):
+    """What a client may say with a move: where it goes, its type in JSON, and what it means. `chars_max` is 0
+    where nothing but its pattern bounds it; `is_step` says that it names a step of the saga."""
+
+    name: str
+    meaning: str
+    place: FieldPlace = "body"
+    type: FieldType = "string"
+    is_required: bool = False
+    is_step: bool = False
+    chars_max: int = 0
+
 
 class MoveKind(NamedTuple):
-    """A verb: its name in the machine and on the command line, its route, and the wish that it sends."""
+    """A verb: its name in the machine and on the command line, its route, its wish, and its fields."""
 
     name: str
     method: str
     path: str
     wish: Callable[[], m.Message]
+    fields: tuple[Field, ...]
 
 
+_REASON: Final = Field(
+    "reason", "Why; it is kept in the saga's history.", chars_max=limits.REASON_CHARS_MAX
+)
+_SCOPE: Final = Field(
+    "stepID", "Undo only this step and those that depend on it; without it all.", is_step=True
+)
 MOVES: Final = (
-    MoveKind("compensate", "PUT", "/api/sagas/{id}/compensate", m.Compensate),
-    MoveKind("retry", "POST", "/api/sagas/{id}/retry", m.Retry),
-    MoveKind("delete", "DELETE", "/api/sagas/{id}", m.Delete),
+    MoveKind(
+        "compensate", "PUT", "/api/sagas/{id}/compensate", m.Compensate, fields=(_SCOPE, _REASON)
+    ),
+    MoveKind("retry", "POST", "/api/sagas/{id}/retry", m.Retry, fields=(_REASON,)),
+    MoveKind(
+        "delete", "DELETE", "/api/sagas/{id}", m.Delete, fields=(_REASON._replace(place="query"),)
+    ),
 )
 
 

@@ -13,8 +13,10 @@ from described import check_reply
 from shop import Shop, saga, step
 from test_http_app import QUICK, posted, refused, running
 
+from sagakeep import limits
 from sagakeep.http.app import make_app
 from sagakeep.http.edge import edge
+from sagakeep.moves import MOVES
 from sagakeep.orchestrator import ServiceSpec, open_orchestrator
 from sagakeep.python_caller import PythonCaller
 from sagakeep.service import Call, ServiceUnavailable
@@ -145,6 +147,79 @@ async def test_every_move_is_as_legal_as_it_says(api: AsgiClient) -> None:
         for move in (await explained(api, saga_id))["moves"]:
             if not move["isLegal"] and move["move"] != "compensate":
                 await refused(api, 409, move["method"], move["path"])
+
+
+async def test_a_move_says_every_field_that_its_route_takes(api: AsgiClient) -> None:
+    document = (await api.request("GET", "/openapi.json")).json
+    schemas = document["components"]["schemas"]
+    for kind in MOVES:
+        operation = document["paths"][kind.path][kind.method.lower()]
+        query = {one["name"]: one for one in operation["parameters"] if one["in"] == "query"}
+        body: Any = {"properties": {}}
+        if "requestBody" in operation:
+            reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+            body = schemas[reference.rpartition("/")[2]]
+        taken = {("query", name) for name in query} | {
+            ("body", name) for name in body["properties"]
+        }
+        assert {(field.place, field.name) for field in kind.fields} == taken, kind.name
+        required = {field.name for field in kind.fields if field.is_required}
+        assert required == {
+            *body.get("required", ()),
+            *(name for name, one in query.items() if one["required"]),
+        }
+
+
+async def test_a_move_is_made_from_what_its_explanation_says_alone(api: AsgiClient) -> None:
+    await posted(api, saga(step("a"), step("b"), id="s"))
+    for name in ("compensate", "delete"):
+        shown = await explained_when(api, "s", lambda shown: shown["waitsFor"] is None)
+        (move,) = [move for move in shown["moves"] if move["move"] == name]
+        assert move["isLegal"]
+        said = {
+            one["name"]: one["choices"][-1] if one["choices"] else "why" for one in move["fields"]
+        }
+        query = {one["name"] for one in move["fields"] if one["place"] == "query"}
+        path = move["path"] + "?" + "&".join(f"{name}={said[name]}" for name in query)
+        body = {name: value for name, value in said.items() if name not in query}
+        reply = await api.request(move["method"], path, json=body or None)
+        assert reply.status in (202, 204)
+    assert {one["name"]: one["maxLength"] for one in move["fields"]} == {
+        "reason": limits.REASON_CHARS_MAX
+    }
+
+
+async def test_a_step_is_chosen_among_those_of_the_saga(api: AsgiClient) -> None:
+    await posted(api, saga(step("a"), step("b"), id="s"))
+    moves = {move["move"]: move for move in (await explained(api, "s"))["moves"]}
+    field = moves["compensate"]["fields"][0]
+    assert (field["name"], field["choices"], field["isRequired"]) == ("stepID", ["a", "b"], False)
+
+
+async def test_who_asks_without_a_key_is_kept_as_stated(api: AsgiClient) -> None:
+    await posted(api, saga(step("a"), id="s"))
+    reply = await api.request(
+        "PUT",
+        "/api/sagas/s/compensate",
+        json={"reason": "hers"},
+        headers={"Saga-Actor": "ada@example.com"},
+    )
+    assert reply.status == 202
+    shown = await explained(api, "s")
+    assert any("by ada@example.com (stated) (hers)" in one["text"] for one in shown["story"])
+    events = (await api.request("GET", "/api/sagas/s/events")).json["events"]
+    (wish,) = [one for one in events if one["type"] == "saga_compensating"]
+    assert wish["payload"]["by"] == "ada@example.com (stated)"
+
+
+@pytest.mark.parametrize("name", ["", "shop (stated)", "a" * 129, "two words"])
+async def test_who_asks_says_so_by_a_name(api: AsgiClient, name: str) -> None:
+    await posted(api, saga(step("a"), id="s"))
+    before = (await api.request("GET", "/api/sagas/s/events")).json
+    reply = await api.request("POST", "/api/sagas/s/retry", headers={"Saga-Actor": name})
+    assert reply.status == 422
+    assert [one["pointer"] for one in reply.json["errors"]] == ["/Saga-Actor"]
+    assert (await api.request("GET", "/api/sagas/s/events")).json == before
 
 
 async def test_what_an_undo_would_call_is_what_it_then_calls(api: AsgiClient) -> None:

@@ -21,7 +21,6 @@ from sagakeep.explanation_text import explanation_text
 from sagakeep.explanation_view import explanation_view
 from sagakeep.findings.finding import Finding
 from sagakeep.findings.review import findings_in
-from sagakeep.http.auth import Principal
 from sagakeep.http.problems import document_of
 from sagakeep.http.queries import events_query_of, moment_of, reason_of, saga_query_of
 from sagakeep.http.replies import (
@@ -36,6 +35,7 @@ from sagakeep.http.replies import (
 from sagakeep.http.requests import (
     CompensateRequest,
     RetryRequest,
+    actor_of,
     idempotency_key_of,
     is_unchanged,
     read_batch,
@@ -67,7 +67,7 @@ async def create_saga(orchestrator: Orchestrator, request: Request) -> Response:
     definition, digest = await read_definition(request, orchestrator.services)
     state, is_new = await orchestrator.start(
         definition,
-        by=_principal_of(request),
+        by=actor_of(request),
         idempotency_key=idempotency_key,
         body_digest=digest if idempotency_key else b"",
         traceparent=traceparent_of(request),
@@ -97,7 +97,7 @@ async def create_sagas(orchestrator: Orchestrator, request: Request) -> Response
     refuse_idempotency_key(request)
     batch = await read_batch(request, orchestrator.services)
     valid = [entry for entry in batch if isinstance(entry, SagaDefinition)]
-    started = iter(await orchestrator.start_many(valid, by=_principal_of(request)))
+    started = iter(await orchestrator.start_many(valid, by=actor_of(request)))
     results = [next(started) if isinstance(one, SagaDefinition) else one for one in batch]
     with_findings = wants_findings(request)
     entries = (_batch_entry(result, with_findings) for result in results)
@@ -151,7 +151,7 @@ async def explain_saga(orchestrator: Orchestrator, request: Request) -> Response
 async def compensate_saga(orchestrator: Orchestrator, request: Request) -> Response:
     saga_id = saga_id_of(request)
     wish = await read_wish(request, CompensateRequest)
-    by = _principal_of(request)
+    by = actor_of(request)
     state = await orchestrator.compensate(saga_id, step_id=wish.stepID, by=by, note=wish.reason)
     return saga_reply(state, 202)
 
@@ -159,14 +159,14 @@ async def compensate_saga(orchestrator: Orchestrator, request: Request) -> Respo
 async def retry_saga(orchestrator: Orchestrator, request: Request) -> Response:
     saga_id = saga_id_of(request)
     wish = await read_wish(request, RetryRequest)
-    state = await orchestrator.retry(saga_id, by=_principal_of(request), note=wish.reason)
+    state = await orchestrator.retry(saga_id, by=actor_of(request), note=wish.reason)
     return saga_reply(state, 202)
 
 
 async def delete_saga(orchestrator: Orchestrator, request: Request) -> Response:
     saga_id = saga_id_of(request)
     note = reason_of(request)
-    await orchestrator.delete(saga_id, by=_principal_of(request), note=note)
+    await orchestrator.delete(saga_id, by=actor_of(request), note=note)
     return Response(status_code=204)
 
 
@@ -233,9 +233,3 @@ async def get_metrics(orchestrator: Orchestrator, request: Request) -> Response:
 async def get_openapi(orchestrator: Orchestrator, request: Request) -> Response:
     document: bytes = request.app.state.openapi
     return Response(document, media_type=JSON)
-
-
-def _principal_of(request: Request) -> str:
-    """The name of who asks, "" when nobody asked who it is."""
-    principal = request.scope.get("state", {}).get("principal")
-    return principal.name if isinstance(principal, Principal) else ""

@@ -19,6 +19,7 @@ from sagakeep.conversion import read_struct
 from sagakeep.definition import OptionalName, SagaDefinition
 from sagakeep.errors import SagakeepError, SagaNotFound
 from sagakeep.faults import Faults
+from sagakeep.http.auth import LOCAL, Principal
 from sagakeep.http.replies import JSON, TEXT
 from sagakeep.json_text import parse_batch, parse_json
 from sagakeep.validation import definition_of
@@ -41,6 +42,7 @@ _Read = TypeVar("_Read")
 _threads: Final = anyio.CapacityLimiter(THREADS)
 _is_name: Final = re.compile(limits.NAME_PATTERN).fullmatch
 _is_key: Final = re.compile(limits.IDEMPOTENCY_KEY_PATTERN).fullmatch
+_is_actor: Final = re.compile(limits.ACTOR_PATTERN).fullmatch
 _is_traceparent: Final = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 ).fullmatch
@@ -70,6 +72,22 @@ def saga_id_of(request: Request) -> str:
     if not _is_name(saga_id):
         raise SagaNotFound(saga_id[: limits.TAG_CHARS_MAX])
     return saga_id
+
+
+def actor_of(request: Request) -> str:
+    """Who asks, as the history keeps it: the name of the key that was shown. A server that asks nobody for a key
+    takes the header Saga-Actor for it, and marks that as only stated. Raises InvalidDefinition."""
+    principal = request.scope.get("state", {}).get("principal")
+    if isinstance(principal, Principal) and principal is not LOCAL:
+        return principal.name
+    given = request.headers.getlist("saga-actor")
+    if not given:
+        return principal.name if isinstance(principal, Principal) else ""
+    faults = Faults()
+    if len(given) > 1 or not _is_actor(given[0]):
+        faults.add("/Saga-Actor", f"is no name; expected one header of {limits.ACTOR_PATTERN}")
+    faults.raise_any()
+    return f"{given[0]} (stated)"  # no key has such a name
 
 
 def idempotency_key_of(request: Request) -> str:

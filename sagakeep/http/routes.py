@@ -48,7 +48,14 @@ _LIMIT: Final = Parameter(
 )
 _NDJSON: Final = "One saga definition in each line."
 
+_ACTOR: Final = Parameter(
+    "Saga-Actor",
+    "header",
+    {"type": "string", "pattern": limits.ACTOR_PATTERN},
+    "Who asks, kept in the history as stated; a key that is shown says it better, and stands.",
+)
 _CREATE_HEADERS: Final = (
+    _ACTOR,
     Parameter(
         "Idempotency-Key",
         "header",
@@ -161,6 +168,7 @@ ROUTES: Final = (
         {200: [Answer("What became of each, in order.", BatchView, headers=_APPLIED)]},
         errors=(415, 422),
         parameters=(
+            _ACTOR,
             Parameter("Prefer", "header", _TEXT, "findings: as for one saga, with each entry."),
         ),
         body=Body(
@@ -225,7 +233,10 @@ ROUTES: Final = (
         "Remove a saga that stands still from every list.",
         {204: [Answer("It is gone.")]},
         errors=(404, 409, 422),
-        parameters=(Parameter("reason", "query", _TEXT, "Kept in the saga's history."),),
+        parameters=(
+            _ACTOR,
+            Parameter("reason", "query", _TEXT, "Kept in the saga's history."),
+        ),
     ),
     Operation(
         "GET",
@@ -274,6 +285,7 @@ ROUTES: Final = (
         "Undo a saga, or one step and those that depend on it.",
         {202: [_MOVED]},
         errors=(404, 409, 415, 422),
+        parameters=(_ACTOR,),
         body=Body(CompensateRequest, is_required=False),
     ),
     Operation(
@@ -283,6 +295,7 @@ ROUTES: Final = (
         "Let a saga that stands still go on.",
         {202: [_MOVED]},
         errors=(404, 409, 415, 422),
+        parameters=(_ACTOR,),
         body=Body(RetryRequest, is_required=False),
     ),
     Operation(
