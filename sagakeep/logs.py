@@ -14,6 +14,14 @@ from typing import Final, TextIO
 
 from sagakeep.settings.config import LogConfig, LogFormat
 
+FIELDS: Final = (
+    "saga",
+    "step",
+    "service",
+    "attempt",
+    "traceId",
+)  # of `extra`, what a line is about
+
 _ESCAPES: Final = {
     code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
     for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)
@@ -46,7 +54,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """`{"time", "level", "logger", "message"}`, and `trace` when there is one."""
+    """`{"time", "level", "logger", "message"}`, the FIELDS that the record has, and `trace` when there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -55,6 +63,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        line |= {name: record.__dict__[name] for name in FIELDS if record.__dict__.get(name)}
         if trace := _trace(self, record):
             line["trace"] = trace
         return json.dumps(line)

@@ -104,3 +104,23 @@ def test_what_is_below_the_level_is_not_written(root):
 def test_standard_error_is_where_it_goes(root, capsys):
     configure_logs(LogConfig())
     assert root.handlers[0].stream is sys.stderr
+
+
+def test_a_line_in_json_has_what_it_is_about_as_fields(root):
+    about = {"saga": "s-1", "step": "pay", "service": "bank", "attempt": 2, "traceId": "4bf9"}
+
+    def write(log):
+        log.error("failed", extra=about | {"other": "is not told"})
+
+    record = json.loads(logged(root, io.StringIO(), write, format=LogFormat.JSON))
+    assert record.pop("time")
+    assert record == {"level": "error", "logger": "sagakeep.x", "message": "failed"} | about
+
+
+def test_a_field_that_is_not_known_is_not_there(root):
+    def write(log):
+        log.error("failed", extra={"saga": "s-1", "traceId": ""})
+
+    record = json.loads(logged(root, io.StringIO(), write, format=LogFormat.JSON))
+    assert record["saga"] == "s-1"
+    assert "traceId" not in record

@@ -253,10 +253,16 @@ class Gateway:
         match before, self.throttle.breaker:
             case BreakerState.CLOSED, _:
                 text = "service %s counts as down: %d attempts in a row failed, the last with: %s"
-                _log.warning(text, self.name, self.spec.breaker_failures, result.error)
+                _log.warning(
+                    text,
+                    self.name,
+                    self.spec.breaker_failures,
+                    result.error,
+                    extra={"service": self.name},
+                )
             case _, BreakerState.CLOSED:
                 text = "service %s is back, %d attempts wait for it"
-                _log.warning(text, self.name, self._queued())
+                _log.warning(text, self.name, self._queued(), extra={"service": self.name})
 
     # Workers
 

@@ -142,6 +142,7 @@ class NeverStuck:
                     "saga %s had nothing to move it: %s; it is started again: report this line, it is a bug",
                     saga_id,
                     flaw,
+                    extra={"saga": saga_id},
                 )
                 self._supervisor.repair(saga_id, NothingMoves(flaw))
         suspects.clear()

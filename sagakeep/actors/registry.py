@@ -296,7 +296,11 @@ class Registry:
             actor.create(envelope)
         except Exception as error:
             if not isinstance(error, SagakeepError):
-                _log.exception("saga %s could not be created", actor.saga_id)
+                _log.exception(
+                    "saga %s could not be created: report the trace, it is a bug",
+                    actor.saga_id,
+                    extra={"saga": actor.saga_id},
+                )
             envelope.fail(error)
             self._forget(actor)
 
@@ -342,7 +346,12 @@ class Registry:
 
     def _crashed(self, actor: SagaActor, crash: Exception) -> None:
         """A bug: this saga rests, and its supervisor looks after it; the others go on."""
-        _log.error("saga %s crashed", actor.saga_id, exc_info=crash)
+        _log.error(
+            "saga %s crashed, and is started again from the journal: report the trace, it is a bug",
+            actor.saga_id,
+            exc_info=crash,
+            extra={"saga": actor.saga_id},
+        )
         self._look_after(actor, crash)
 
     def _look_after(self, actor: SagaActor, crash: Exception) -> None:
@@ -364,7 +373,11 @@ class Registry:
             else:
                 actor.hold(state, position, error)
         except Exception:
-            _log.exception("saga %s cannot be run; it is left as it is on disk", saga_id)
+            _log.exception(
+                "saga %s cannot be run; it is left as it is on disk: see what `sagakeep verify` says",
+                saga_id,
+                extra={"saga": saga_id},
+            )
             for gateway in self._world.gateways.values():
                 gateway.forget(saga_id)
             self._forget(actor)

@@ -375,6 +375,11 @@ def _tell_failed(before: SagaState | None, state: SagaState) -> None:
             "saga %s is compensation_failed at step %r: its history says why; mend it, then retry the saga",
             state.id,
             current_step(state),
+            extra={
+                "saga": state.id,
+                "step": current_step(state),
+                "traceId": state.traceparent[3:35],  # of VERSION-TRACE-SPAN-FLAGS
+            },
         )
 
 

@@ -75,7 +75,16 @@ class Worker:
         try:
             result = await gateway.caller.attempt(call)
         except* Exception as errors:  # also beside a Cancelled, which goes on to its scope
-            _log.exception("service %s: an attempt raised", gateway.name)
+            _log.exception(
+                "service %s: an attempt raised, and counts as unknown: report the trace, or mend the service",
+                gateway.name,
+                extra={
+                    "saga": call.saga_id,
+                    "step": call.step_id,
+                    "service": gateway.name,
+                    "attempt": call.attempt,
+                },
+            )
             text = "; ".join(f"{type(error).__name__}: {error}" for error in errors.exceptions)
             text = text[: limits.ERROR_CHARS_MAX]
             result = AttemptResult(Outcome.UNKNOWN, error=text, rule=CALLER_RAISED)
