@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import re
@@ -9,15 +10,21 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 
 import pytest
 from click.testing import CliRunner
 from pages import ROOT
+from rich.console import Console
 from served import DEADLINE_S
 
 from sagakeep.cli import main
+from sagakeep.commands import demo_server
+from sagakeep.commands.demo_picture import picture
 from sagakeep.commands.demo_sagas import SAGAS, UNLUCKY, demo_sagas, saga_id_of
 from sagakeep.commands.demo_server import DemoServer
+from sagakeep.commands.demo_show import Show
+from sagakeep.commands.keyboard import Keyboard
 from sagakeep.errors import ServerUnreachable
 from sagakeep.validation import parse_definition
 
@@ -77,6 +84,47 @@ def test_the_sagas_of_the_show_are_valid_and_one_of_them_fails():
     assert len({parse_definition(one, services).id for one in documents}) == SAGAS
     failing = [one["id"] for one in documents if one["steps"][-1]["action"] == "fail"]
     assert failing == [saga_id_of(UNLUCKY)]
+
+
+def test_a_server_that_does_not_end_is_killed(monkeypatch, tmp_path):
+    monkeypatch.setattr(demo_server, "STOP_S", 0.05)
+    server = DemoServer(str(tmp_path))
+    try:
+        pid = server.start().pid
+        os.kill(pid, signal.SIGSTOP)
+    finally:
+        server.close()
+    assert not is_alive(pid)
+
+
+def test_the_picture_has_a_dot_for_each_step_and_fits_on_24_lines(tmp_path):
+    server = DemoServer(str(tmp_path))
+    show = Show(server)
+    try:
+        show.begin(60)
+        show.look()
+    finally:
+        server.close()
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(picture(show))
+    lines = console.export_text().splitlines()
+    assert len(lines) <= 24
+    text = "\n".join(lines)
+    assert text.count("◐") == SAGAS
+    assert text.count("·") == 3 * SAGAS
+    assert all(one["id"] in text for one in show.sagas)
+
+
+def test_the_keyboard_gives_single_keys_and_leaves_the_terminal_as_it_was(monkeypatch):
+    leader, follower = pty.openpty()
+    with open(follower) as stdin, open(leader, "wb", buffering=0) as keys:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        before = termios.tcgetattr(follower)
+        with Keyboard() as keyboard:
+            assert keyboard.wait(0) == ""
+            keys.write(b"k")
+            assert keyboard.wait(DEADLINE_S) == "k"
+        assert termios.tcgetattr(follower) == before
 
 
 class Terminal:
