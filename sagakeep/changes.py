@@ -64,6 +64,19 @@ RETRY_TRANSITIONS: Final[dict[SagaStatus, dict[StepStatus, tuple[StepStatus, ...
     SagaStatus.COMPENSATION_FAILED: {_T.COMPENSATION_FAILED: (_T.COMPLETED, _T.FAILED)},
 }
 
+# What an operator's word makes of a step, by the status of the saga; what is not named cannot be resolved.
+RESOLVE_TRANSITIONS: Final[dict[SagaStatus, dict[e.Resolution, dict[StepStatus, StepStatus]]]] = {
+    SagaStatus.FAILED: {
+        "done": {_T.FAILED: _T.COMPLETED},
+        "not_done": {_T.FAILED: _T.FAILED},
+    },
+    SagaStatus.COMPENSATION_FAILED: {
+        "done": {_T.FAILED: _T.COMPLETED, _T.COMPENSATION_FAILED: _T.COMPLETED},
+        "not_done": {_T.FAILED: _T.FAILED, _T.COMPENSATION_FAILED: _T.FAILED},
+        "undone": {_T.COMPENSATION_FAILED: _T.COMPENSATED},
+    },
+}
+
 Changes = dict[str, Any]  # keyword arguments of one replace; mypy checks the leaves, not the bag
 
 
@@ -271,6 +284,31 @@ def _undo_again(step: StepState) -> StepState:
     )
 
 
+def _step_resolved(state: SagaState, event: e.StepResolved, at_utc_s: float) -> Changes:
+    step = state.steps[event.step_id]
+    status = RESOLVE_TRANSITIONS[state.status][event.resolution][step.status]
+    others = tuple(name for name in state.completed if name != event.step_id)
+    changes: Changes = {"error": "", "completed": others}
+    if event.resolution == "undone":
+        resolved = replace(
+            step, status=status, compensation=replace(step.compensation, outcome=DONE, error="")
+        )
+    else:
+        is_done = event.resolution == "done"
+        outcome = DONE if is_done else NOT_DONE
+        resolved = replace(
+            step,
+            status=status,
+            action=replace(step.action, outcome=outcome, retry_at_utc_s=0.0),
+            compensation=renewed(step.compensation),
+            result=event.result if is_done else None,
+            probing=False,
+        )
+        if is_done:
+            changes["completed"] = (*others, event.step_id)
+    return {**changes, "steps": {**state.steps, event.step_id: resolved}}
+
+
 def _saga_deleted(state: SagaState, event: e.SagaDeleted, at_utc_s: float) -> Changes:
     return {"deleted": True}
 
@@ -301,5 +339,6 @@ CHANGES: Final[dict[type[e.Event], Callable[[SagaState, Any, float], Changes]]] 
     e.LateReply: _unchanged,
     e.ActorRestarted: _unchanged,
     e.SagaDeleted: _saga_deleted,
+    e.StepResolved: _step_resolved,
     e.SagaErased: _saga_erased,
 }

@@ -309,7 +309,8 @@ def config_show(path: str | None) -> None:
 for command in (
     *(backup, restore, check, prove, submit.submit, show.get, show.list_sagas, show.explain),
     *(show.stats, events.events, watch.watch, top.top, doctor.doctor),
-    *(move.retry, move.compensate, move.cancel, move.delete, demo.demo, export.export),
+    *(move.retry, move.compensate, move.resolve, move.cancel, move.delete),
+    *(demo.demo, export.export),
     analytics.analytics,
 ):
     main.add_command(command)

@@ -19,6 +19,7 @@ from sagakeep.definition import SagaDefinition
 from sagakeep.service import Outcome, Phase
 
 CompensationReason = Literal["failure", "timeout", "request"]
+Resolution = Literal["done", "not_done", "undone"]
 
 
 class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -208,6 +209,20 @@ class SagaDeleted(Event, frozen=True, tag=20):
     note: str = ""
 
 
+class StepResolved(Event, frozen=True, tag=21):
+    """An operator said what became of a step, where no call can tell or do it any more.
+
+    `done` with its `result`: the effect is there; `not_done`: it is not; `undone`: it was there, and was undone
+    by hand.
+    """
+
+    step_id: str
+    resolution: Resolution
+    result: object = None
+    by: str = ""
+    note: str = ""
+
+
 class SagaErased(Event, frozen=True, tag=127):
     """An event stood here that was erased, because its saga was deleted; nothing of it is left but its number.
 
@@ -230,6 +245,7 @@ StepEvent = (
     | CompensationExhausted
     | CompensationFailed
     | LateReply
+    | StepResolved
 )
 AnyEvent = (
     SagaCreated
@@ -252,6 +268,7 @@ AnyEvent = (
     | LateReply
     | ActorRestarted
     | SagaDeleted
+    | StepResolved
     | SagaErased
 )
 
@@ -277,6 +294,7 @@ EVENT_NAMES: Final[dict[type[Event], tuple[str, str]]] = {
     LateReply: ("late_reply", "info"),
     ActorRestarted: ("actor_restarted", "error"),
     SagaDeleted: ("saga_deleted", "info"),
+    StepResolved: ("step_resolved", "info"),
     SagaErased: ("saga_erased", "info"),
 }
 

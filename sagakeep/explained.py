@@ -94,7 +94,8 @@ class FieldView(TypedDict):
 
 
 class MoveView(TypedDict):
-    """One move of an operator, `isLegal` or not (`refusal`), how it is made, and what comes of it at once."""
+    """One move of an operator, `isLegal` or not (`refusal`), how it is made, and what comes of it at once. `body`
+    is what its request must say at least; `command` makes it on the command line."""
 
     move: str
     isLegal: bool
@@ -102,6 +103,8 @@ class MoveView(TypedDict):
     method: str
     path: str
     fields: list[FieldView]
+    body: dict[str, str]
+    command: str
     text: str
     becomes: SagaStatus | None
     begins: list[CallView]

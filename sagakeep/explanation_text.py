@@ -21,7 +21,7 @@ def explanation_text(view: ExplanationView) -> str:
     for title, body in (
         ("What happened", _story_lines(view)),
         ("What an undo would do now", _undo_lines(view["undo"])),
-        ("What you can do", _move_lines(view["moves"], view["id"])),
+        ("What you can do", _move_lines(view["moves"])),
     ):
         lines += ["", title, *(f"{_INDENT}{line}" for line in body)]
     return "\n".join(lines) + "\n"
@@ -64,7 +64,9 @@ def _undo_call_lines(call: UndoCallView) -> Iterator[str]:
     yield f"   key {call['key']}, payload {payload}"
 
 
-def _move_lines(moves: list[MoveView], saga_id: str) -> Iterator[str]:
+def _move_lines(moves: list[MoveView]) -> Iterator[str]:
     for move in moves:
-        how = f"sagakeep {move['move']} {saga_id}"
-        yield f"{move['move']}: {move['text']}" + (f"    ({how})" if move["isLegal"] else "")
+        what = move["body"].get("as")
+        name = f"{move['move']} {move['body']['stepID']} as {what}" if what else move["move"]
+        how = f"    ({move['command']})" if move["isLegal"] else ""
+        yield f"{name}: {move['text']}{how}"

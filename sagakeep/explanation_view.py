@@ -156,6 +156,8 @@ def _move_view(move: Move, state: SagaState) -> MoveView:
         "method": move.kind.method,
         "path": move.kind.path.format(id=state.id),
         "fields": [_field_view(field, state) for field in move.kind.fields],
+        "body": move.wish.body,
+        "command": " ".join(filter(None, ("sagakeep", move.kind.name, state.id, move.wish.words))),
         "text": _move_text(move),
         "becomes": move.status,
         "begins": [_call_view(call) for call in move.begins],
@@ -170,7 +172,7 @@ def _field_view(field: Field, state: SagaState) -> FieldView:
         "type": field.type,
         "isRequired": field.is_required,
         "meaning": field.meaning,
-        "choices": list(state.steps) if field.is_step else [],
+        "choices": list(state.steps if field.is_step else field.choices),
         "maxLength": field.chars_max or None,
     }
 

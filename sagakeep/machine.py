@@ -35,7 +35,7 @@ from sagakeep import events as e
 from sagakeep import messages as m
 from sagakeep import saga_status, step_status
 from sagakeep.backoff import next_attempt_at
-from sagakeep.changes import known_after
+from sagakeep.changes import RESOLVE_TRANSITIONS, known_after
 from sagakeep.classification import NO_OUTCOME
 from sagakeep.course import Events, follow, give_up, must_stop, settle_waiting
 from sagakeep.definition import StepKind
@@ -80,7 +80,7 @@ def decide(state: SagaState, message: m.Message, now_utc_s: float) -> Decision:
 
 def _ignore(state: SagaState, message: m.Message) -> Decision:
     """A deleted saga takes no wishes, and has no use for news."""
-    if isinstance(message, m.Compensate | m.Retry | m.Delete):
+    if isinstance(message, m.Compensate | m.Retry | m.Resolve | m.Delete):
         raise SagaNotFound(state.id)
     return Decision([], state)
 
@@ -108,6 +108,8 @@ def allowed_moves(state: SagaState) -> tuple[str, ...]:
         moves.append("compensate")
     if state.status in _RETRIABLE and state.retry_count < state.definition.retries_max:
         moves.append("retry")
+    if resolutions(state):
+        moves.append("resolve")
     if state.status in FINAL | HELD:
         moves.append("delete")
     return tuple(moves)
@@ -155,6 +157,42 @@ def _retry(state: SagaState, wish: m.Retry, now_utc_s: float) -> Events:
 def _us(at_utc_s: float) -> int:
     """In microseconds, as precise as a time is shown and kept in a row."""
     return round(at_utc_s * 1e6)
+
+
+def resolutions(state: SagaState) -> list[tuple[str, e.Resolution]]:
+    """What an operator may say of which step: of a doubt what became of it, of what failed that it was done by
+    hand. What is known is not said again."""
+    rows = RESOLVE_TRANSITIONS.get(state.status, {})
+    return [
+        (step_id, resolution)
+        for step_id, step in state.steps.items()
+        for resolution, row in rows.items()
+        if step.status in row and not _is_known(state, step_id, resolution)
+    ]
+
+
+def _is_known(state: SagaState, step_id: str, resolution: e.Resolution) -> bool:
+    outcome = state.steps[step_id].action.outcome
+    if resolution == "undone":
+        return False
+    if state.status is saga_status.FAILED and resolution == "done":
+        return outcome is DONE
+    return outcome is not UNKNOWN
+
+
+def _resolve(state: SagaState, wish: m.Resolve, now_utc_s: float) -> Events:
+    if wish.step_id not in state.steps:
+        raise UnknownStep(state.id, wish.step_id, tuple(state.steps))
+    if (wish.step_id, wish.resolution) not in resolutions(state):
+        step = state.steps[wish.step_id]
+        known = (
+            ""
+            if step.action.outcome is None
+            else f", its action is known to be {step.action.outcome}"
+        )
+        why = f"it is {state.status}, and step {wish.step_id!r} is {step.status}{known}"
+        raise _refuse(state, "resolve", f"{why}: it cannot be said to be {wish.resolution}")
+    return (e.StepResolved(wish.step_id, wish.resolution, wish.result, wish.by, wish.note),)
 
 
 def _delete(state: SagaState, wish: m.Delete, now_utc_s: float) -> Events:
@@ -354,6 +392,7 @@ _REACTIONS: Final[dict[type[m.Message], Callable[[SagaState, Any, float], Events
     m.Wake: _wake,
     m.Compensate: _compensate,
     m.Retry: _retry,
+    m.Resolve: _resolve,
     m.Delete: _delete,
     m.Restarted: _restarted,
     m.Hold: _hold,

@@ -1,6 +1,6 @@
 """Messages: what a saga may be asked or told. Wishes can be refused; news cannot.
 
-Wishes: Compensate, Retry, Delete, Hold. News: AttemptEnded, Wake, Restarted. `by` and `note` are kept in
+Wishes: Compensate, Retry, Resolve, Delete, Hold. News: AttemptEnded, Wake, Restarted. `by` and `note` are kept in
 the history: who, and why.
 """
 
@@ -11,6 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from sagakeep.definition import SagaDefinition
+from sagakeep.events import Resolution
 from sagakeep.service import AttemptResult, Phase
 from sagakeep.state import SagaState
 
@@ -67,6 +68,16 @@ class Retry(msgspec.Struct, frozen=True, gc=False):
     note: str = ""
 
 
+class Resolve(msgspec.Struct, frozen=True, gc=False):
+    """Take an operator's word for what became of a step, and go on; `result` is for `done`."""
+
+    step_id: str
+    resolution: Resolution
+    result: object = None
+    by: str = ""
+    note: str = ""
+
+
 class Delete(msgspec.Struct, frozen=True, gc=False):
     """Remove the saga from every list; with `moved_at_utc_s` only if its last event is of then."""
 
@@ -87,4 +98,4 @@ class Hold(msgspec.Struct, frozen=True, gc=False):
     error: str
 
 
-Message = AttemptEnded | Wake | Compensate | Retry | Delete | Restarted | Hold
+Message = AttemptEnded | Wake | Compensate | Retry | Resolve | Delete | Restarted | Hold

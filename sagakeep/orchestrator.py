@@ -29,14 +29,12 @@ from sagakeep.actors.webhooks import Webhook
 from sagakeep.alert import Alert
 from sagakeep.definition import SagaDefinition
 from sagakeep.errors import SagakeepError, SagaNotFound, Unavailable
-from sagakeep.events import Record
+from sagakeep.events import Record, Resolution
 from sagakeep.explanation import Explanation, explain
-from sagakeep.messages import Compensate, Create, Delete, Message, Retry, Started
+from sagakeep.messages import Compensate, Create, Delete, Message, Resolve, Retry, Started
 from sagakeep.moment import Moment
 from sagakeep.retention_rule import RetentionRule
-from sagakeep.runtime.journal_files import (
-    JournalStatistics,
-)
+from sagakeep.runtime.journal_files import JournalStatistics
 from sagakeep.runtime.mailbox import FailureOnly, Reply
 from sagakeep.state import MOVING, SagaState
 from sagakeep.thresholds import Thresholds
@@ -240,6 +238,19 @@ class Orchestrator:
     async def retry(self, saga_id: str, *, by: str = "", note: str = "") -> SagaState:
         """Let a saga go on that stands still, or do undone steps again. Raises MoveRefused, SagaNotFound."""
         return await self._ask(saga_id, Retry(by, note))
+
+    async def resolve(
+        self,
+        saga_id: str,
+        step_id: str,
+        resolution: Resolution,
+        *,
+        result: object = None,
+        by: str = "",
+        note: str = "",
+    ) -> SagaState:
+        """Say what became of a step of a saga that stands still; it goes on. Raises as `compensate`."""
+        return await self._ask(saga_id, Resolve(step_id, resolution, result, by, note))
 
     async def delete(self, saga_id: str, *, by: str = "", note: str = "") -> None:
         """Remove a saga that stands still from every list. Raises MoveRefused, SagaNotFound."""

@@ -169,6 +169,9 @@ def _text_of_step(event: e.AnyEvent, spec: Step) -> str:
         case e.CompensationFailed():
             rest = "It stands still as compensation_failed until somebody retries it"
             return f"Step {spec.id!r} could not be undone: {event.error}. {rest}."
+        case e.StepResolved():
+            word = event.resolution.replace("_", " ")
+            return f"Step {spec.id!r} was said to be {word}{_by(event.by, event.note)}."
         case _:
             assert isinstance(event, e.LateReply), "the others were told above"
             what = {"action": action, "compensation": undo}.get(event.phase, "the probe")

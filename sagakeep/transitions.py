@@ -42,6 +42,7 @@ TRANSITIONS: Final[dict[SagaStatus, dict[type[e.Event], SagaStatus]]] = {
     },
     _S.FAILED: {
         e.SagaRetry: _S.RETRYING,
+        e.StepResolved: _S.RETRYING,
         e.SagaCompensating: _S.COMPENSATING,
     },
     _S.RETRYING: {
@@ -61,6 +62,7 @@ TRANSITIONS: Final[dict[SagaStatus, dict[type[e.Event], SagaStatus]]] = {
     },
     _S.COMPENSATION_FAILED: {
         e.SagaRetry: _S.COMPENSATING,
+        e.StepResolved: _S.COMPENSATING,
     },
     _S.COMPENSATED: {
         e.SagaRetry: _S.RETRYING,

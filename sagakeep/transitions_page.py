@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from sagakeep.changes import RETRY_TRANSITIONS, STEP_TRANSITIONS
-from sagakeep.events import EVENT_NAMES, Event, SagaRetry
+from sagakeep.changes import RESOLVE_TRANSITIONS, RETRY_TRANSITIONS, STEP_TRANSITIONS
+from sagakeep.events import EVENT_NAMES, Event, SagaRetry, StepResolved
 from sagakeep.state import FINAL, HELD, SagaStatus, StepStatus
 from sagakeep.transitions import FACTS, TRANSITIONS
 
@@ -62,6 +62,12 @@ def _steps() -> Iterator[str]:
         for saga, row in RETRY_TRANSITIONS.items()
         for status, targets in row.items()
         for to in targets
+    ]
+    moves += [
+        (str(status), f"{_name(StepResolved)} ({resolution}) when {saga}", str(to))
+        for saga, rows in RESOLVE_TRANSITIONS.items()
+        for resolution, row in rows.items()
+        for status, to in row.items()
     ]
     moves.sort(key=lambda move: list(StepStatus).index(StepStatus(move[0])))
     yield "## A step"

@@ -56,6 +56,7 @@ SAMPLES: list[e.AnyEvent] = [
     e.LateReply("a", "compensation", 3, 2, Outcome.DONE, {"x": 1}, "late", 0.25, "HTTP 500"),
     e.ActorRestarted("RuntimeError: bug"),
     e.SagaDeleted("bob", "asked for"),
+    e.StepResolved("a", "done", {"by": "hand"}, "bob", "seen in the bank's ledger"),
     e.SagaErased("key-1", b"\1\1"),
 ]
 SAMPLE_OF: dict[type[e.Event], e.AnyEvent] = {type(sample): sample for sample in SAMPLES}

@@ -8,11 +8,12 @@
       = running  a completed done, b retrying unknown
       ! wait until 14                   what is outstanding then
 
-Messages: create, wake, compensate [STEP], retry, delete, restarted ERROR, hold ERROR, crash (all is forgotten
-and folded again from the encoded records), and the end of an attempt: STEP[.undo|.probe], then `done [JSON]`,
-`refused`, `unavailable` or `timeout`, then any of `retry-after S`, `draw D`, `attempt N`, `epoch N`, `late`,
-`again`. Attempt and epoch are those outstanding unless said otherwise. An attempt that a crash interrupted ends
-`again` by itself. Times are seconds after an hour in 2023; a draw is 1 unless said otherwise.
+Messages: create, wake, compensate [STEP], retry, resolve STEP AS [JSON], delete, restarted ERROR, hold ERROR,
+crash (all is forgotten and folded again from the encoded records), and the end of an attempt:
+STEP[.undo|.probe], then `done [JSON]`, `refused`, `unavailable` or `timeout`, then any of `retry-after S`,
+`draw D`, `attempt N`, `epoch N`, `late`, `again`. Attempt and epoch are those outstanding unless said otherwise.
+An attempt that a crash interrupted ends `again` by itself. Times are seconds after an hour in 2023; a draw is 1
+unless said otherwise.
 """
 
 from __future__ import annotations
@@ -166,6 +167,10 @@ def _played(saga: Saga, line: str) -> list[Event]:
             return saga.tell(m.Compensate(text, "alice"), at_s)
         case "retry":
             return saga.tell(m.Retry("alice"), at_s)
+        case "resolve":
+            step_id, resolution, *result = text.split(" ", 2)
+            value = json.loads(result[0]) if result else None
+            return saga.tell(m.Resolve(step_id, resolution, value, "alice"), at_s)
         case "delete":
             return saga.tell(m.Delete("alice"), at_s)
         case "restarted":

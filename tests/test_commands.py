@@ -206,6 +206,30 @@ def test_an_operator_finds_why_a_saga_is_stuck_and_moves_it(ask, people):
     assert (gone.exit_code, "`sagakeep ls` lists the sagas" in gone.stderr) == (1, True)
 
 
+def test_an_undo_that_failed_is_done_by_hand_and_the_saga_ends(ask, people):
+    submit(ask, stuck("c-hand"), "--wait", "20")
+    moves = json.loads(ask("explain", "c-hand", "--json").stdout)["moves"]
+    (offer,) = [move for move in moves if move["move"] == "resolve"]
+    assert offer["body"] == {"stepID": "reserve_inventory", "as": "undone"}
+    assert offer["command"] == "sagakeep resolve c-hand reserve_inventory --as undone"
+    args = offer["command"].split()[1:]
+    refused = ask("resolve", "c-hand", "process_payment", "--as", "done")
+    assert refused.exit_code == 1
+    assert "cannot be said to be done" in refused.stderr
+    assert ask(*args, "--result", "{").exit_code == 2
+    assert ask(*args, "--reason", "by telephone").stdout == "c-hand: compensated\n"
+    events = lines_of(ask("events", "c-hand", "--json"))
+    (said,) = [event for event in events if event["type"] == "step_resolved"]
+    assert said["payload"] | {"resolution": "undone", "note": "by telephone"} == said["payload"]
+    assert "was said to be undone" in ask("explain", "c-hand").stdout
+
+
+def test_what_is_said_by_hand_is_json_in_a_pipe(ask):
+    submit(ask, stuck("c-hand-2"), "--wait", "20")
+    (told,) = lines_of(ask("resolve", "c-hand-2", "reserve_inventory", "--as", "undone"))
+    assert told == {"id": "c-hand-2", "status": "compensated", "error": ""}
+
+
 def test_of_many_what_one_refuses_is_told_and_the_others_go_on(ask, people):
     submit(ask, stuck("c-one"), "--wait", "20")
     result = ask("retry", "nobody", "c-one", "--json")

@@ -17,7 +17,7 @@ from sagakeep.effects import RunCall, WaitUntil, outstanding
 from sagakeep.errors import MoveRefused, SagakeepError, SagaNotFound, UnknownStep
 from sagakeep.graph import Graph, graph_of
 from sagakeep.limits import STEPS_MAX
-from sagakeep.machine import allowed_moves, create, decide
+from sagakeep.machine import allowed_moves, create, decide, resolutions
 from sagakeep.service import AttemptResult, Outcome
 from sagakeep.state import FINAL, HELD, SagaState, SagaStatus, StepStatus
 from sagakeep.transitions import evolve
@@ -79,7 +79,7 @@ def messages_to(state: SagaState) -> Iterator[m.Message]:
             yield m.AttemptEnded(step_id, phase, 1, 9, RESULTS[0])
     yield from (m.Wake(), m.Restarted("bug"), m.Hold("bug"))
     yield from (m.Compensate(), m.Compensate(next(iter(state.steps))), m.Compensate("nowhere"))
-    yield from (m.Retry(), m.Delete())
+    yield from (m.Retry(), m.Delete(), m.Resolve("a", "done"))
 
 
 def now_of(state: SagaState, message: m.Message) -> float:
@@ -199,6 +199,29 @@ def test_every_wish_does_what_the_status_says(states: list[SagaState]) -> None:
         }
         for name, wish in moves.items():
             assert (name in allowed_moves(state)) is (effect_of(state, wish) == "moves")
+        assert ("resolve" in allowed_moves(state)) is bool(resolutions(state))
+        with pytest.raises(UnknownStep):
+            decide(state, m.Resolve("nowhere", "done"), AT)
+
+
+def test_a_step_is_resolved_exactly_where_something_is_not_known(states: list[SagaState]) -> None:
+    seen = set()
+    for state in states:
+        if state.deleted:
+            continue
+        for step_id, step in state.steps.items():
+            for resolution in ("done", "not_done", "undone"):
+                wish = m.Resolve(step_id, resolution)
+                may_be = (step_id, resolution) in resolutions(state)
+                if may_be:
+                    decision = decide(state, wish, AT)
+                    assert decision.events[0] == e.StepResolved(step_id, resolution)
+                    seen.add((state.status, step.status, resolution))
+                else:
+                    with pytest.raises(MoveRefused, match="cannot be said to be"):
+                        decide(state, wish, AT)
+    assert {status for status, _, _ in seen} == {S.FAILED, S.COMPENSATION_FAILED}
+    assert {resolution for _, _, resolution in seen} == {"done", "not_done", "undone"}
 
 
 def test_a_deleted_saga_is_gone(states: list[SagaState]) -> None:
@@ -206,7 +229,7 @@ def test_a_deleted_saga_is_gone(states: list[SagaState]) -> None:
     assert deleted
     for state in deleted:
         for message in messages_to(state):
-            if isinstance(message, m.Compensate | m.Retry | m.Delete):
+            if isinstance(message, m.Compensate | m.Retry | m.Resolve | m.Delete):
                 with pytest.raises(SagaNotFound):
                     decide(state, message, AT)
             else:

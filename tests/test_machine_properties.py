@@ -21,6 +21,7 @@ from sagakeep import messages as m
 from sagakeep.effects import RunCall, WaitUntil, idempotency_key, outstanding
 from sagakeep.errors import SagakeepError
 from sagakeep.graph import graph_of
+from sagakeep.machine import resolutions
 from sagakeep.service import AttemptResult, Outcome
 from sagakeep.state import FINAL, HELD, SagaState, SagaStatus, StepStatus
 from sagakeep.validation import parse_definition
@@ -28,7 +29,7 @@ from sagakeep.validation import parse_definition
 S, T = SagaStatus, StepStatus
 BOUND = 400  # decisions that end any saga of STEPS_MAX steps once services answer
 STEPS_MAX = 5
-WISHES = ["compensate", "part", "retry", "hold", "restarted"]
+WISHES = ["compensate", "part", "retry", "hold", "restarted", "resolve"]
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 
@@ -147,7 +148,33 @@ class World(Saga):
         self.at_s = max(self.at_s, self.at_s + (due_s - self.at_s) * share)
         self.told(m.Wake())
 
+    def resolve(self) -> None:
+        """An operator says of a step what is so, or makes it so by hand."""
+        if not (known := resolutions(self.now)):
+            return
+        step_id, resolution = self.chance.choice(known)
+        step, key = (
+            self.now.steps[step_id],
+            f"s/{step_id}/action/{self.now.steps[step_id].action.epoch}",
+        )
+        if resolution == "undone":
+            undo_key = f"s/{step_id}/compensation/{step.compensation.epoch}"
+            self.happened.add(undo_key)
+            self.possible.add(undo_key)
+            self.undone.add((step_id, step.action.epoch))
+        elif resolution == "done" and step.action.outcome is Outcome.NOT_DONE:
+            self.happened.add(key)
+            self.possible.add(key)
+        elif (resolution == "done") is not (key in self.happened):
+            return
+        elif resolution == "not_done":
+            self.possible.discard(key)
+        self.told(m.Resolve(step_id, resolution, {"by": "hand"}))
+
     def wish(self, kind: str) -> None:
+        if kind == "resolve":
+            self.resolve()
+            return
         step_id = self.chance.choice(list(self.now.steps))
         wishes: dict[str, m.Message] = {
             "compensate": m.Compensate(),

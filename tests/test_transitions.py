@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from scenario import START_UTC_S
 
 from sagakeep import events as e
-from sagakeep.changes import RETRY_TRANSITIONS, STEP_TRANSITIONS
+from sagakeep.changes import RESOLVE_TRANSITIONS, RETRY_TRANSITIONS, STEP_TRANSITIONS
 from sagakeep.service import Outcome
 from sagakeep.state import SagaState, SagaStatus, StepStatus
 from sagakeep.transitions import FACTS, TRANSITIONS, ImpossibleEvent, birth, evolve, fold
@@ -47,6 +47,8 @@ SPECIFIED = {
 ADDED = {
     ("retrying", "saga_compensating"): "compensating",
     ("compensating", "saga_started"): "running",
+    ("failed", "step_resolved"): "retrying",
+    ("compensation_failed", "step_resolved"): "compensating",
 }
 
 
@@ -62,6 +64,8 @@ def state_in(status: SagaStatus, step_status: StepStatus = T.RUNNING) -> SagaSta
 
 
 def step_fitting(event: e.Event) -> StepStatus:
+    if isinstance(event, e.StepResolved):
+        return T.FAILED
     return next(iter(STEP_TRANSITIONS.get(type(event), {T.RUNNING: T.RUNNING})))
 
 
@@ -125,6 +129,24 @@ def test_a_retry_moves_steps_as_its_table_says(status: SagaStatus, step_status: 
     after = evolve(state_in(status, step_status), e.SagaRetry(), AT)
     allowed = RETRY_TRANSITIONS[status].get(step_status, (step_status,))
     assert after.steps["a"].status in allowed
+
+
+@pytest.mark.parametrize("status", [S.FAILED, S.COMPENSATION_FAILED])
+@pytest.mark.parametrize("resolution", ["done", "not_done", "undone"])
+@pytest.mark.parametrize("step_status", StepStatus)
+def test_a_step_is_resolved_exactly_where_the_table_says(
+    status: SagaStatus, resolution: e.Resolution, step_status: StepStatus
+) -> None:
+    state = state_in(status, step_status)
+    event = e.StepResolved("a", resolution, {"by": "hand"})
+    target = RESOLVE_TRANSITIONS[status].get(resolution, {}).get(step_status)
+    if target is None:
+        with pytest.raises(ImpossibleEvent, match=f"step 'a', which is {step_status}$"):
+            evolve(state, event, AT)
+        return
+    step = evolve(state, event, AT).steps["a"]
+    assert step.status is target
+    assert (step.result == {"by": "hand"}) is (resolution == "done")
 
 
 def test_a_failure_of_the_undo_as_a_whole_names_no_step() -> None:

@@ -1,6 +1,6 @@
 """The commands of an operator: one for each of the machine's moves, and `cancel`.
 
-They are made of `sagakeep.moves.MOVES`, so that a move that is added there has its command.
+Their routes are those of `sagakeep.moves.MOVES`; a test sees to it that each of these has its command.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from sagakeep.commands.options import JSON_OPTION, REASON_OPTION, asks_server
 
 if TYPE_CHECKING:
     from sagakeep.commands.client import Client
+    from sagakeep.moves import MoveKind
 
 _IDS: Final = click.argument("saga_ids", metavar="ID...", nargs=-1, required=True)
 _STEP: Final = click.option(
@@ -41,6 +42,49 @@ def compensate(
 ) -> None:
     """Undo sagas, also completed ones, in reverse order."""
     _make(client, "compensate", saga_ids, {"reason": reason, "stepID": step}, as_json)
+
+
+@click.command()
+@click.argument("saga_id", metavar="ID")
+@click.argument("step", metavar="STEP")
+@click.option(
+    "--as",
+    "resolution",
+    required=True,
+    type=click.Choice(["done", "not_done", "undone"]),
+    help="What became of it.",
+)
+@click.option("--result", default="null", metavar="JSON", help="What it gave, if it is done.")
+@REASON_OPTION
+@JSON_OPTION
+@asks_server
+def resolve(
+    client: Client,
+    saga_id: str,
+    step: str,
+    resolution: str,
+    result: str,
+    reason: str,
+    as_json: bool,
+) -> None:
+    """Say what became of STEP of a saga that stands still, where no call can tell or do it; it then goes on.
+
+    done: its effect is there; not_done: it is not; undone: it was, and you have undone it.
+    """
+    import json
+
+    from sagakeep.commands import screen
+
+    try:
+        value = json.loads(result)
+    except ValueError as error:
+        raise click.BadParameter(f"is no JSON: {error}", param_hint="--result") from None
+    body = {"stepID": step, "as": resolution, "result": value, "reason": reason}
+    status = client.ask("PUT", _path_of("resolve", saga_id), body).body["status"]
+    if screen.is_for_people(as_json):
+        screen.show(f"{saga_id}: {status}")
+    else:
+        screen.print_json({"id": saga_id, "status": status, "error": ""})
 
 
 @click.command()
@@ -98,14 +142,24 @@ def _make_one(client: Client, name: str, saga_id: str, fields: dict[str, str], s
     """Make the move; return what the saga is then."""
     from sagakeep.commands.client import saga_path
     from sagakeep.errors import MoveNotAllowed
-    from sagakeep.moves import MOVES
 
     if spares and client.get(saga_path(saga_id, "/status"))["status"] == spares:
         raise MoveNotAllowed(409, f"it is {spares}; `sagakeep {name} {saga_id}` undoes it")
-    kind = next(move for move in MOVES if move.name == name)
-    path = saga_path(saga_id, kind.path.removeprefix("/api/sagas/{id}"))
+    path = _path_of(name, saga_id)
     given = {field: value for field, value in fields.items() if value}
-    if kind.method == "DELETE":
-        client.ask(kind.method, path, query=given)
+    if name == "delete":
+        client.ask("DELETE", path, query=given)
         return "deleted"
-    return str(client.ask(kind.method, path, given or None).body["status"])
+    return str(client.ask(_kind(name).method, path, given or None).body["status"])
+
+
+def _path_of(name: str, saga_id: str) -> str:
+    from sagakeep.commands.client import saga_path
+
+    return saga_path(saga_id, _kind(name).path.removeprefix("/api/sagas/{id}"))
+
+
+def _kind(name: str) -> MoveKind:
+    from sagakeep.moves import MOVES
+
+    return next(move for move in MOVES if move.name == name)

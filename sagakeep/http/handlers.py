@@ -34,6 +34,7 @@ from sagakeep.http.replies import (
 )
 from sagakeep.http.requests import (
     CompensateRequest,
+    ResolveRequest,
     RetryRequest,
     actor_of,
     idempotency_key_of,
@@ -160,6 +161,20 @@ async def retry_saga(orchestrator: Orchestrator, request: Request) -> Response:
     saga_id = saga_id_of(request)
     wish = await read_wish(request, RetryRequest)
     state = await orchestrator.retry(saga_id, by=actor_of(request), note=wish.reason)
+    return saga_reply(state, 202)
+
+
+async def resolve_step(orchestrator: Orchestrator, request: Request) -> Response:
+    saga_id = saga_id_of(request)
+    wish = await read_wish(request, ResolveRequest)
+    state = await orchestrator.resolve(
+        saga_id,
+        wish.stepID,
+        wish.outcome,
+        result=wish.result,
+        by=_principal_of(request),
+        note=wish.reason,
+    )
     return saga_reply(state, 202)
 
 

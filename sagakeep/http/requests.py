@@ -16,8 +16,9 @@ from starlette.requests import Request
 
 from sagakeep import limits
 from sagakeep.conversion import read_struct
-from sagakeep.definition import OptionalName, SagaDefinition
+from sagakeep.definition import Json, Name, OptionalName, SagaDefinition
 from sagakeep.errors import SagakeepError, SagaNotFound
+from sagakeep.events import Resolution
 from sagakeep.faults import Faults
 from sagakeep.http.auth import LOCAL, Principal
 from sagakeep.http.replies import JSON, TEXT
@@ -35,7 +36,7 @@ Why = Annotated[
         extra_json_schema={"maxLength": limits.REASON_CHARS_MAX},
     ),
 ]
-_Wish = TypeVar("_Wish", "CompensateRequest", "RetryRequest")
+_Wish = TypeVar("_Wish", "CompensateRequest", "RetryRequest", "ResolveRequest")
 _Parameters = ParamSpec("_Parameters")
 _Read = TypeVar("_Read")
 
@@ -60,6 +61,17 @@ class CompensateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 class RetryRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why the saga may go on."""
 
+    reason: Why = ""
+
+
+class ResolveRequest(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"outcome": "as"}
+):
+    """What became of the step, by an operator's word, and why. `result` is for `done`."""
+
+    stepID: Name  # noqa: N815 -- the name on the wire
+    outcome: Resolution
+    result: Json = None
     reason: Why = ""
 
 
@@ -208,8 +220,8 @@ def _entry_in(document: object, services: Collection[str]) -> SagaDefinition | S
 async def read_wish(request: Request, kind: type[_Wish]) -> _Wish:
     """Read the optional body of a move. Raises as `read_definition`."""
     body = await request.body()
-    if not body:
-        return kind()
+    if not body and kind is not ResolveRequest:
+        return kind()  # type: ignore[call-arg] # the others have defaults
     _require(request, {JSON})
     faults = Faults()
     wish = read_struct(kind, parse_json(body), faults)

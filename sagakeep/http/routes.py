@@ -23,7 +23,7 @@ from sagakeep.http.replies import (
     SagaPageView,
     ServicesView,
 )
-from sagakeep.http.requests import CompensateRequest, RetryRequest
+from sagakeep.http.requests import CompensateRequest, ResolveRequest, RetryRequest
 from sagakeep.http.schema import Answer, Body, Operation, Parameter
 from sagakeep.published import SagaView, StatsView, StatusView
 from sagakeep.state import SagaStatus
@@ -297,6 +297,15 @@ ROUTES: Final = (
         errors=(404, 409, 415, 422),
         parameters=(_ACTOR,),
         body=Body(RetryRequest, is_required=False),
+    ),
+    Operation(
+        "PUT",
+        "/api/sagas/{id}/resolve",
+        handlers.resolve_step,
+        "Say what became of a step, where no call can tell or do it: the saga goes on.",
+        {202: [_MOVED]},
+        errors=(404, 409, 415, 422),
+        body=Body(ResolveRequest),
     ),
     Operation(
         "GET",

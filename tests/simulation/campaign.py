@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 
 import trio
 
+from sagakeep.effects import RunCall, call_of
 from sagakeep.errors import JournalCorrupt, SagakeepError
 from sagakeep.http.app import make_app
+from sagakeep.machine import resolutions
 from sagakeep.orchestrator import Orchestrator
 from sagakeep.runtime.journal_files import open_journal
 from sagakeep.saga_status import COMPENSATION_FAILED
@@ -20,6 +22,7 @@ from sagakeep.simulation.disk import MemoryDisk
 from sagakeep.simulation.ledger import Promise
 from sagakeep.simulation.service import Behaviour, Reaction, Script
 from sagakeep.simulation.world import BEGINNING_UTC_S, DIRECTORY, World
+from sagakeep.state import SagaState
 from simulation import invariants
 from simulation.client import STILL_WITHIN_S, Client
 from simulation.configuration import Configuration, Crash, ServicePlan, configure
@@ -28,6 +31,7 @@ from simulation.judge import Judge
 
 ERASED_WITHIN_S = 400.0  # a deletion is old after less, and then it is looked at once a minute
 REST_WITHIN_S = 20_000.0  # the longest retries of a small saga take minutes
+LATE_S_MAX = 200.0  # after it nothing is on its way to a service any more
 
 
 class Verdict(NamedTuple):
@@ -193,14 +197,30 @@ class Campaign:
             held = self.judge.log.states[saga_id]
             if state.deleted or held.status not in ("failed", "compensation_failed"):
                 continue
-            move = self.random.choice(("retry", "compensate", "nothing"))
+            move = self.random.choice(("retry", "compensate", "resolve", "nothing"))
             try:
-                if move == "retry" or held.status is COMPENSATION_FAILED:
+                if move == "resolve" and resolutions(held):
+                    await self._resolve(orchestrator, held)
+                elif move == "retry" or held.status is COMPENSATION_FAILED:
                     await orchestrator.retry(saga_id, by="op")
                 elif move == "compensate":
                     await orchestrator.compensate(saga_id, by="op")
             except SagakeepError as error:
                 self.world.trace.note(f"operator: {error}")
+
+    async def _resolve(self, orchestrator: Orchestrator, held: SagaState) -> None:
+        """Look what is there of a step, undo by hand what could not be undone, and say so."""
+        step_id, resolution = self.random.choice(resolutions(held))
+        await trio.sleep(LATE_S_MAX)
+        ledger = self.world.services[held.step(step_id).service].ledger
+        is_there = ledger.net(held.id, step_id) > 0
+        if resolution == "undone" and is_there:
+            call = held.steps[step_id].compensation
+            undo = RunCall(step_id, "compensation", call.epoch, call.attempt)
+            ledger.deliver(call_of(held, undo), self.world.now_s())
+        elif resolution != "undone":
+            resolution = "done" if is_there else "not_done"
+        await orchestrator.resolve(held.id, step_id, resolution, by="op")
 
     async def _rest(self, orchestrator: Orchestrator) -> None:
         for state in list(self.judge.log.states.values()):

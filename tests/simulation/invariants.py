@@ -176,7 +176,10 @@ def i24_secrets_are_not_shown(judge: Judge, text: str) -> None:
 def i03_one_end_for_each_run(judge: Judge, before: SagaState | None, record: Record) -> None:
     if before is None or before.status in MOVING:
         return
-    allowed = e.SagaRetry | e.SagaCompensating | e.LateReply | e.ActorRestarted | e.SagaDeleted
+    allowed = (
+        *(e.SagaRetry, e.SagaCompensating, e.StepResolved),
+        *(e.LateReply, e.ActorRestarted, e.SagaDeleted),
+    )
     first = record.events[0]
     judge.expect(
         isinstance(first, allowed),
@@ -288,7 +291,7 @@ def i29_attempts_are_counted_on(judge: Judge, record: Record) -> None:
 
 
 def _is_past_pivot(before: SagaState, record: Record) -> bool:
-    done = {one.step_id for one in record.events if isinstance(one, e.StepCompleted)}
+    done = {step_id for step_id in before.steps if _is_answered_done(record, step_id)}
     done |= {step_id for step_id, step in before.steps.items() if step.action.outcome is DONE}
     return any(one.kind is StepKind.PIVOT and one.id in done for one in before.definition.steps)
 
@@ -306,10 +309,11 @@ def _may_be_undone(before: SagaState, record: Record, step_id: str) -> bool:
 
 
 def _is_answered_done(record: Record, step_id: str) -> bool:
-    """Does the record itself end the doubt: a later attempt, or a probe, found the action done?"""
+    """Does the record itself end the doubt: a later attempt, a probe or an operator found the action done?"""
     return any(
         (isinstance(one, e.StepCompleted) and one.step_id == step_id)
         or (isinstance(one, e.StepProbed) and one.step_id == step_id and one.outcome is DONE)
+        or (isinstance(one, e.StepResolved) and one.step_id == step_id and one.resolution == "done")
         for one in record.events
     )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from sagakeep.errors import JournalCorrupt
-from sagakeep.events import SagaRetry
+from sagakeep.events import SagaRetry, StepResolved
 from sagakeep.orchestrator import Orchestrator
 from sagakeep.runtime.disk import FULL_ERRNOS
 from sagakeep.service import AttemptResult, Call
@@ -123,11 +123,11 @@ class Judge:
                 self.log.add(placed)
             except ImpossibleEvent as error:
                 self.fail("I11", str(error))
-            if any(isinstance(event, SagaRetry) for event in placed.record.events):
+            if any(isinstance(event, SagaRetry | StepResolved) for event in placed.record.events):
                 self._forget_what_was_asked(placed.record.saga_id)
 
     def _forget_what_was_asked(self, saga_id: str) -> None:
-        """An operator's retry is now, whenever the services had asked for."""
+        """What an operator has moved goes on now, whenever the services had asked for."""
         asked = [one for one in self.earliest_s if one[0].startswith(f"{saga_id}/")]
         for one in asked:
             del self.earliest_s[one]
