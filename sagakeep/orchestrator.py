@@ -57,7 +57,6 @@ __all__ = [
     "open_orchestrator",
 ]
 
-
 BEGINNINGS_BETWEEN_CHECKPOINTS: Final = 256
 EXPLAINERS_MAX: Final = 1  # threads; more would only share the interpreter with the sagas
 
@@ -295,12 +294,7 @@ class Orchestrator:
 
     def is_at_rest(self) -> bool:
         """Is there nothing to be decided or written at this moment, and little in flight?"""
-        registry = self._engine.registry
-        return (
-            not registry.turns_queued
-            and not self._engine.journal.queued[0]
-            and registry.awake_count <= limits.AWAKE_AT_REST
-        )
+        return self._engine.is_at_rest
 
     def health(self) -> dict[str, Check]:
         """What works and what does not: journal, registry, recovery, disk, capacity."""

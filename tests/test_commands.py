@@ -221,7 +221,8 @@ def test_an_undo_that_failed_is_done_by_hand_and_the_saga_ends(ask, people):
     events = lines_of(ask("events", "c-hand", "--json"))
     (said,) = [event for event in events if event["type"] == "step_resolved"]
     assert said["payload"] | {"resolution": "undone", "note": "by telephone"} == said["payload"]
-    assert "was said to be undone" in ask("explain", "c-hand").stdout
+    page = " ".join(ask("explain", "c-hand").stdout.split())
+    assert "was said to be undone by local (by telephone)" in page
 
 
 def test_what_is_said_by_hand_is_json_in_a_pipe(ask):

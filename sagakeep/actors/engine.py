@@ -275,6 +275,15 @@ class Engine:
             await self.stopping.wait()
             inner.cancel_scope.cancel()
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Is there nothing to be decided or written at this moment, and little in flight?"""
+        return (
+            not self.registry.turns_queued
+            and not self.journal.queued[0]
+            and self.registry.awake_count <= limits.AWAKE_AT_REST
+        )
+
     async def drain(self, grace_s: float) -> None:
         """Take no new saga, begin no attempt, let those in flight end for at most `grace_s`, and stop.
 

@@ -128,7 +128,7 @@ def number(cursor: sqlite3.Cursor) -> int:
 def _tune(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA secure_delete = ON")  # what is deleted is in the file no more
-    connection.execute("PRAGMA cache_size = -65536")  # 64 MiB: the busy ends of six trees
+    connection.execute("PRAGMA cache_size = -8192")  # 8 MiB: the busy ends of six trees
     connection.execute(f"PRAGMA wal_autocheckpoint = {_PAGES_BETWEEN_CHECKPOINTS}")
 
 

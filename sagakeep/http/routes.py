@@ -97,6 +97,7 @@ _ABOUT_IT: Final = (
     "get_events",
     "compensate_saga",
     "retry_saga",
+    "resolve_step",
     "delete_saga",
 )
 _ORDER: Final = {
