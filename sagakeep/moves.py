@@ -52,8 +52,8 @@ class Wish(NamedTuple):
 
 
 class MoveKind(NamedTuple):
-    """A verb: its name in the machine and on the command line, its route, the ways to make it in a state (the first
-    of them says why not when none is allowed), and its fields."""
+    """A verb: its name in the machine and on the command line, its route, the ways to make it in a state (the
+    first says why not when none is allowed), and its fields."""
 
     name: str
     method: str

@@ -172,7 +172,7 @@ async def resolve_step(orchestrator: Orchestrator, request: Request) -> Response
         wish.stepID,
         wish.outcome,
         result=wish.result,
-        by=_principal_of(request),
+        by=actor_of(request),
         note=wish.reason,
     )
     return saga_reply(state, 202)
