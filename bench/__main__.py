@@ -25,6 +25,7 @@ from bench.provenance import provenance
 from bench.results import DIRECTORY, README, run_all
 from bench.targets import table_of
 from sagakeep.runtime.collector import turn_collector_off
+from sagakeep.runtime.resident import give_large_blocks_back
 
 BENCHMARKS: Final[dict[str, Benchmark]] = {
     "engine": Benchmark(engine.measure, engine.SCALE),
@@ -88,6 +89,7 @@ def main(
 
 def run(name: str, scale: Scale) -> Numbers:
     """Measure one of BENCHMARKS, with a bar where somebody can see it."""
+    give_large_blocks_back()
     turn_collector_off()  # as `sagakeep serve` does; the floors gain from it too
     console = Console(stderr=True)
     with Bar(console=console, disable=not sys.stderr.isatty(), transient=True) as bar:

@@ -30,6 +30,7 @@ from sagakeep.http.server import ServerLimits, serve_http
 from sagakeep.orchestrator import Orchestrator, opening_orchestrator
 from sagakeep.process import keep_no_core, room_for_connections
 from sagakeep.runtime.collector import collect_at_rest, turn_collector_off
+from sagakeep.runtime.resident import give_large_blocks_back
 from sagakeep.services import make_services
 from sagakeep.settings.config import Config
 from sagakeep.webhook_settings import webhooks_of
@@ -101,6 +102,7 @@ async def _serve_until(
         _log.info("listening on %s, recovering", ", ".join(addresses))
         nursery.start_soon(_announce, orchestrator, config, addresses, announce)
         turn_collector_off()
+        give_large_blocks_back()
         nursery.start_soon(collect_at_rest, orchestrator.is_at_rest)
         await stop.wait()
         http_stopping.set()

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
+
 from sagakeep.actors.memory import Memory
+from sagakeep.runtime import resident
 from sagakeep.runtime.resident import available_bytes, resident_bytes
 
 
@@ -57,3 +62,32 @@ def test_a_container_bounds_what_there_is(tmp_path: Path) -> None:
     Path(endless).write_text("max\n")
     assert available_bytes((endless, ours, none)) == 1 << 20
     assert available_bytes((endless, none)) > 1 << 20
+
+
+_LEAVES_HOLES = """
+from sagakeep.runtime.resident import give_large_blocks_back, resident_bytes
+{first}
+bytearray(24 << 20)  # after it the allocator keeps the room of what is smaller
+before, small = resident_bytes(), []
+for _ in range(4):
+    large = bytearray(12 << 20)
+    small.append(bytearray(100 << 10))
+    del large
+print(resident_bytes() - before)
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "is_given_back"), [("", False), ("give_large_blocks_back()", True)]
+)
+def test_large_blocks_go_back_to_the_system(first: str, is_given_back: bool) -> None:
+    script = _LEAVES_HOLES.format(first=first)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert (int(done.stdout) < 6 << 20) is is_given_back
+
+
+def test_another_libc_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resident.ctypes, "CDLL", lambda _name: object())
+    resident.give_large_blocks_back()
