@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 import click
 import pytest
@@ -479,12 +480,19 @@ def on_terminal(args, environ, until=b""):
     """Run a command on a terminal of its own; interrupt it once it has written `until`."""
     leader, follower = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "sagakeep", *args], stdin=follower, stdout=follower, env=environ
+        [sys.executable, "-m", "sagakeep", *args],
+        stdin=follower,
+        stdout=follower,
+        env=environ,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # whoever started us ignores it
     )
     os.close(follower)
     written = b""
+    ends_s = time.monotonic() + DEADLINE_S
     try:
-        while select.select([leader], [], [], DEADLINE_S)[0]:
+        while select.select([leader], [], [], DEADLINE_S)[0] and time.monotonic() < ends_s:
             try:
                 written += os.read(leader, 65536)
             except OSError:
