@@ -304,6 +304,7 @@ def test_every_kind_of_event_can_be_shown() -> None:
         "error": "oops",
         "phase": "action",
         "reason": "request",
+        "resolution": "done",
         "deadline_utc_s": T0,
         "retry_at_utc_s": T0,
     }
