@@ -7,15 +7,15 @@ import os
 from collections.abc import Iterable
 
 from sagakeep.offline.backup_note import BackupFile
-from sagakeep.offline.overlay import unwritable
-from sagakeep.runtime.disk import Disk, DiskFile, DiskLock
+from sagakeep.offline.read_only_disk import ReadOnlyDisk, unwritable
+from sagakeep.runtime.disk import Disk, DiskFile
 
 
-class BackupDisk:
+class BackupDisk(ReadOnlyDisk):
     """Shows files of the backup in `directory` at their paths in a data directory of the same name."""
 
     def __init__(self, disk: Disk, directory: str, files: Iterable[BackupFile]) -> None:
-        self._disk = disk
+        super().__init__(disk)
         self._stored = {f"{directory}/{one.path}": f"{directory}/{one.stored}" for one in files}
 
     def open(self, path: str, *, create: bool = False) -> DiskFile:
@@ -31,21 +31,3 @@ class BackupDisk:
 
     def exists(self, path: str) -> bool:
         return path in self._stored
-
-    def free_bytes(self, path: str) -> int:
-        return self._disk.free_bytes(path)
-
-    def make_directory(self, path: str) -> None:
-        raise unwritable(path)
-
-    def rename(self, old: str, new: str) -> None:
-        raise unwritable(old)
-
-    def unlink(self, path: str) -> None:
-        raise unwritable(path)
-
-    def sync_directory(self, path: str) -> None:
-        raise unwritable(path)
-
-    def lock(self, path: str) -> DiskLock:
-        raise unwritable(path)

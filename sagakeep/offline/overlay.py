@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 from collections.abc import Callable, Mapping
 
-from sagakeep.runtime.disk import Disk, DiskFile, DiskLock
+from sagakeep.offline.read_only_disk import ReadOnlyDisk, unwritable
+from sagakeep.runtime.disk import Disk, DiskFile
 
 
-class OverlayDisk:
+class OverlayDisk(ReadOnlyDisk):
     """Reads `replaced` in place of what a disk has, and does not see `removed`; whatever writes raises."""
 
     def __init__(
         self, disk: Disk, replaced: Mapping[str, Callable[[], bytes]], removed: frozenset[str]
     ) -> None:
-        self._disk = disk
+        super().__init__(disk)
         self._replaced = replaced
         self._removed = removed
 
@@ -35,24 +35,6 @@ class OverlayDisk:
 
     def exists(self, path: str) -> bool:
         return path not in self._removed and (path in self._replaced or self._disk.exists(path))
-
-    def free_bytes(self, path: str) -> int:
-        return self._disk.free_bytes(path)
-
-    def make_directory(self, path: str) -> None:
-        raise unwritable(path)
-
-    def rename(self, old: str, new: str) -> None:
-        raise unwritable(old)
-
-    def unlink(self, path: str) -> None:
-        raise unwritable(path)
-
-    def sync_directory(self, path: str) -> None:
-        raise unwritable(path)
-
-    def lock(self, path: str) -> DiskLock:
-        raise unwritable(path)
 
 
 class OverlayFile:
@@ -85,8 +67,3 @@ class OverlayFile:
 
     def truncate(self, size: int) -> None:
         raise unwritable(self._path)
-
-
-def unwritable(path: str) -> io.UnsupportedOperation:
-    """What a call that would write raises."""
-    return io.UnsupportedOperation(f"{path}: an overlay is only read")
