@@ -38,8 +38,8 @@
     I30  a service that may be called only so often is: in any span of a process's life no more calls begin than
          its burst and its rate allow, whatever fails, waits, sleeps or comes back in it
 
-    I30  no answer that came after an attempt's timeout counts, but as a late reply
     I31  a snapshot holds nothing from beyond its position (looked at between two lives)
+    I32  no answer that came after an attempt's timeout counts, but as a late reply
 
 Not checked, for there is nothing to check in the product as it is: the archive in I10 and I26 (finished sagas
 stay in the journal and have a row). The ramp of I22 is too wide for four sagas; `test_gateway` has it.
@@ -373,7 +373,7 @@ def i05_one_key_for_each_intended_effect(judge: Judge, call: Call) -> None:
         )
 
 
-def i30_no_answer_counts_after_its_timeout(
+def i32_no_answer_counts_after_its_timeout(
     judge: Judge, before: SagaState | None, record: Record
 ) -> None:
     if before is None:
@@ -384,7 +384,7 @@ def i30_no_answer_counts_after_its_timeout(
             timeout_s = before.step(event.step_id).timeout_s  # type: ignore[attr-defined] # of a step
             judge.expect(
                 latency_s <= timeout_s + SLACK_S,
-                "I30",
+                "I32",
                 lambda event=event, timeout_s=timeout_s: (
                     f"{record.saga_id}: {event}, timeout {timeout_s}"
                 ),

@@ -118,7 +118,7 @@ class Judge:
             invariants.i22_retries_keep_to_their_policy(self, before, placed.record)
             invariants.i28_what_follows_is_by_the_rules(self, before, placed.record)
             invariants.i29_attempts_are_counted_on(self, placed.record)
-            invariants.i30_no_answer_counts_after_its_timeout(self, before, placed.record)
+            invariants.i32_no_answer_counts_after_its_timeout(self, before, placed.record)
             try:
                 self.log.add(placed)
             except ImpossibleEvent as error:
