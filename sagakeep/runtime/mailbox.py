@@ -16,6 +16,7 @@ awaiting anything else is bounded by what the mailbox holds.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -133,13 +134,15 @@ class Mailbox(Generic[M]):
     def __init__(self, bound: int, arrived: Callable[[], None] | None = None) -> None:
         self._bound = bound
         self._arrived = arrived or self._wake_reader
-        self._control: list[Envelope[M]] = []  # lists, for lanes are short, and most are empty
-        self._ordinary: list[Envelope[M]] = []
+        self._control: list[
+            Envelope[M]
+        ] = []  # a list, for it is short: what one actor has called for
+        self._ordinary: deque[Envelope[M]] | None = None  # made when it is used: most are empty
         self._reader: trio.lowlevel.Task | None = None
         self._closed = False
 
     def __len__(self) -> int:
-        return len(self._control) + len(self._ordinary)
+        return len(self._control) + len(self._ordinary or ())
 
     def __bool__(self) -> bool:
         return bool(self._control or self._ordinary)
@@ -174,6 +177,8 @@ class Mailbox(Generic[M]):
         """Queue somebody else's envelope. Raises MailboxFull or MailboxClosed."""
         if self._closed:
             raise MailboxClosed("the actor has ended")
+        if self._ordinary is None:
+            self._ordinary = deque()
         if len(self._ordinary) >= self._bound:
             raise MailboxFull(f"{self._bound} messages wait already")
         self._ordinary.append(envelope)
@@ -181,8 +186,14 @@ class Mailbox(Generic[M]):
 
     def take_nowait(self) -> Envelope[M] | None:
         """Take the next message, control first; None when there is none."""
-        lane = self._control or self._ordinary
-        return lane.pop(0) if lane else None
+        if self._control:
+            return self._control.pop(0)
+        if not self._ordinary:
+            return None
+        envelope = self._ordinary.popleft()
+        if not self._ordinary:
+            self._ordinary = None
+        return envelope
 
     async def receive(self) -> Envelope[M]:
         """Take the next message, control first; waits for one."""
