@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from sagakeep.commands.options import DATA_OPTION, JSON_OPTION, asks_server
+from sagakeep.commands.options import DATA_OPTION, JSON_OPTION, asks_server, takes_filters
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,11 +19,7 @@ FAILURES_SHOWN: Final = 20
 
 @click.command()
 @DATA_OPTION
-@click.option("--name", default="", help="Only sagas of this name.")
-@click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="Only sagas so tagged.")
-@click.option(
-    "--since", default="", metavar="TIME|AGO", help="Created then or later: a time, or 30m, 2h, 7d."
-)
+@takes_filters
 @JSON_OPTION
 @asks_server
 def analytics(

@@ -205,8 +205,15 @@ def _words(answer: Answer) -> str:
     problem = answer.body
     if not isinstance(problem, dict):
         return f"status {answer.status}: {str(problem)[:200]}"
-    faults = [f"{one['pointer'] or '/'}: {one['detail']}" for one in problem.get("errors", ())]
-    return "\n".join(faults) or str(problem.get("detail") or problem.get("title"))
+    return "\n".join(words_of(problem, ": "))
+
+
+def words_of(problem: dict[str, Any], between: str) -> list[str]:
+    """What a problem document says: each of its faults, or what is wrong as a whole."""
+    faults = [
+        f"{one['pointer'] or '/'}{between}{one['detail']}" for one in problem.get("errors", ())
+    ]
+    return faults or [str(problem.get("detail") or problem.get("title"))]
 
 
 def _unreachable(url: str, error: Exception) -> ServerUnreachable:

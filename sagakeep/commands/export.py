@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sagakeep.commands.options import DATA_OPTION, asks_server
+from sagakeep.commands.options import DATA_OPTION, STATUS_OPTION, asks_server, takes_filters
 
 if TYPE_CHECKING:
     from sagakeep.commands.client import Client
@@ -27,12 +27,8 @@ if TYPE_CHECKING:
     help="CSV with a header, or a JSON object a line.",
 )
 @DATA_OPTION
-@click.option("--status", default="", help="Only sagas in this status.")
-@click.option("--name", default="", help="Only sagas of this name.")
-@click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="Only sagas so tagged.")
-@click.option(
-    "--since", default="", metavar="TIME|AGO", help="Created then or later: a time, or 30m, 2h, 7d."
-)
+@STATUS_OPTION
+@takes_filters
 @asks_server
 def export(
     client: Client,

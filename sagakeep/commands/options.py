@@ -38,9 +38,22 @@ DATA_OPTION: Final = click.option(
     type=click.Path(file_okay=False, exists=True),
     help="Read this data directory, and ask no server.",
 )
+STATUS_OPTION: Final = click.option("--status", default="", help="Only sagas in this status.")
+_NAME: Final = click.option("--name", default="", help="Only sagas of this name.")
+_TAGS: Final = click.option(
+    "--tag", "tags", multiple=True, metavar="KEY=VALUE", help="Only sagas so tagged."
+)
+_SINCE: Final = click.option(
+    "--since", default="", metavar="TIME|AGO", help="Created then or later: a time, or 30m, 2h, 7d."
+)
 REASON_OPTION: Final = click.option(
     "--reason", default="", help="Why; it is kept in the saga's history."
 )
+
+
+def takes_filters(command: Callable[P, None]) -> Callable[P, None]:
+    """Give a command the options that say which sagas, for `sagakeep.commands.source` to understand."""
+    return _NAME(_TAGS(_SINCE(command)))
 
 
 def asks_server(command: Callable[Concatenate[Client, P], None]) -> Callable[P, None]:

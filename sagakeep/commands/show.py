@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from sagakeep.commands.options import JSON_OPTION, asks_server
+from sagakeep.commands.options import JSON_OPTION, STATUS_OPTION, asks_server, takes_filters
 
 if TYPE_CHECKING:
     from sagakeep.commands.client import Client
 
-_AGO: Final = re.compile(r"(\d{1,6})([smhd])")
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _AT_OPTION: Final = click.option(
     "--at", default="", metavar="SEQ|TIME", help="As it was after that event, or at that time."
 )
@@ -40,12 +36,8 @@ def get(client: Client, saga_id: str, at: str, as_json: bool) -> None:
 
 
 @click.command("ls")
-@click.option("--status", default="", help="Only those in this status.")
-@click.option("--name", default="", help="Only those of this name.")
-@click.option("--tag", "tags", multiple=True, metavar="KEY=VALUE", help="Only those so tagged.")
-@click.option(
-    "--since", default="", metavar="TIME|AGO", help="Created then or later: a time, or 30m, 2h, 7d."
-)
+@STATUS_OPTION
+@takes_filters
 @click.option(
     "--limit", default=50, show_default=True, type=click.IntRange(1), help="How many at most."
 )
@@ -66,40 +58,17 @@ def list_sagas(
     from itertools import islice
 
     from sagakeep.commands import screen
+    from sagakeep.commands.source import query_of
     from sagakeep.limits import PAGE_MAX
 
-    query: dict[str, str | list[str]] = {"limit": str(min(limit, PAGE_MAX))}
-    if everything:
-        query["limit"] = str(PAGE_MAX)
-    query |= {key: value for key, value in (("status", status), ("name", name)) if value}
-    query |= filters_of(tags, since)
+    page = PAGE_MAX if everything else min(limit, PAGE_MAX)
+    query = {"limit": str(page), **query_of(status, name, tags, since)}
     found = islice(client.pages("/api/sagas", "sagas", query), None if everything else limit)
     if not screen.is_for_people(as_json):
         screen.print_lines(found)
         return
     sagas = list(found)
     screen.show(screen.saga_table(sagas) if sagas else "no saga matches")
-
-
-def filters_of(tags: tuple[str, ...], since: str) -> dict[str, str | list[str]]:
-    """The query for tags and a time of creation. Raises BadParameter."""
-    query: dict[str, str | list[str]] = {}
-    for tag in tags:
-        key, sign, value = tag.partition("=")
-        if not (key and sign):
-            raise click.BadParameter(f"{tag!r} is no KEY=VALUE", param_hint="--tag")
-        query[f"tag.{key}"] = value
-    if since:
-        query["createdAfter"] = _time_of(since)
-    return query
-
-
-def _time_of(since: str) -> str:
-    match = _AGO.fullmatch(since)
-    if match is None:
-        return since  # the server says what is wrong with it
-    ago = timedelta(**{_UNITS[match[2]]: int(match[1])})
-    return (datetime.now(UTC) - ago).isoformat().replace("+00:00", "Z")
 
 
 @click.command()

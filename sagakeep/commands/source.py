@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -11,16 +13,38 @@ if TYPE_CHECKING:
     from sagakeep.commands.client import Client
     from sagakeep.published import SagaView
 
+_AGO: Final = re.compile(r"(\d{1,6})([smhd])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
 
 def sagas_of(
     client: Client, data: str | None, status: str, name: str, tags: tuple[str, ...], since: str
 ) -> Iterator[SagaView]:
     """The sagas that meet all filters, of which "" is none; of `data` if it is given. Raises BadParameter."""
-    from sagakeep.commands.show import filters_of
-
-    query = {key: value for key, value in (("status", status), ("name", name)) if value}
-    wanted = {**query, **filters_of(tags, since)}
+    wanted = query_of(status, name, tags, since)
     return _of_directory(data, wanted) if data else _of_server(client, wanted)
+
+
+def query_of(
+    status: str, name: str, tags: tuple[str, ...], since: str
+) -> dict[str, str | list[str]]:
+    """The filters as a query of the list, of which "" is none. Raises BadParameter."""
+    given = (("status", status), ("name", name), ("createdAfter", _time_of(since)))
+    query: dict[str, str | list[str]] = {key: value for key, value in given if value}
+    for tag in tags:
+        key, sign, value = tag.partition("=")
+        if not (key and sign):
+            raise click.BadParameter(f"{tag!r} is no KEY=VALUE", param_hint="--tag")
+        query[f"tag.{key}"] = value
+    return query
+
+
+def _time_of(since: str) -> str:
+    match = _AGO.fullmatch(since)
+    if match is None:
+        return since  # the server says what is wrong with it
+    ago = timedelta(**{_UNITS[match[2]]: int(match[1])})
+    return (datetime.now(UTC) - ago).isoformat().replace("+00:00", "Z")
 
 
 def _of_server(client: Client, wanted: dict[str, str | list[str]]) -> Iterator[SagaView]:
@@ -39,8 +63,6 @@ def _of_directory(directory: str, wanted: dict[str, str | list[str]]) -> Iterato
 
 def _meets(wanted: dict[str, str | list[str]]) -> Callable[[SagaView], bool]:
     """The filters of the API, for who has no server to apply them."""
-    from datetime import datetime
-
     since = str(wanted.get("createdAfter", "0001-01-01T00:00:00Z"))
     try:
         first = datetime.fromisoformat(since)

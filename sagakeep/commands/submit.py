@@ -8,18 +8,19 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import click
 
 from sagakeep.commands.options import JSON_OPTION, asks_server
+from sagakeep.saga_status import COMPLETED, MOVING
 
 if TYPE_CHECKING:
     from sagakeep.commands.client import Client
 
 STILL_RUNS: Final = 3  # the exit code of who waited for a saga in vain
-EXIT_CODES: Final = {"completed": 0}  # of a saga's status; any other that stands still is 1
-_STANDING: Final = frozenset({"completed", "compensated", "failed", "compensation_failed"})
 
 
 def exit_code_of(status: str) -> int:
     """0 for completed, 1 for any other end or a saga that is held, STILL_RUNS for one that goes on."""
-    return EXIT_CODES.get(status, 1) if status in _STANDING else STILL_RUNS
+    if status in MOVING:
+        return STILL_RUNS
+    return 0 if status == COMPLETED else 1
 
 
 @click.command()
@@ -109,5 +110,6 @@ def _result_table(results: list[Any]) -> object:
 
 
 def _why(problem: Any) -> str:
-    faults = [f"{one['pointer'] or '/'} {one['detail']}" for one in problem.get("errors", ())]
-    return "; ".join(faults) or str(problem.get("detail") or problem["title"])
+    from sagakeep.commands.client import words_of
+
+    return "; ".join(words_of(problem, " "))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from sagakeep.commands.options import JSON_OPTION, asks_server
+from sagakeep.saga_status import FINAL
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from sagakeep.commands.client import Client
 
 HELD_SHOWN: Final = 10
-_ENDED: Final = ("completed", "compensated")
 
 
 @click.command()
@@ -92,7 +92,7 @@ def _picture(look: dict[str, Any], before: dict[str, Any] | None, seconds: float
 def _headline(stats: Any, before: Any, seconds: float) -> str:
     line = f"{stats['totalSagas']} sagas, {stats['runningSagas']} running"
     if before and seconds:
-        ended = sum(stats["byStatus"][one] - before["byStatus"][one] for one in _ENDED)
+        ended = sum(stats["byStatus"][one] - before["byStatus"][one] for one in FINAL)
         begun = stats["totalSagas"] - before["totalSagas"]
         line += f", {begun / seconds:.0f} begun and {ended / seconds:.0f} ended a second"
     return line
