@@ -80,7 +80,7 @@ def decide(state: SagaState, message: m.Message, now_utc_s: float) -> Decision:
 
 def _ignore(state: SagaState, message: m.Message) -> Decision:
     """A deleted saga takes no wishes, and has no use for news."""
-    if isinstance(message, m.Compensate | m.Retry | m.Resolve | m.Delete):
+    if isinstance(message, m.Wish):
         raise SagaNotFound(state.id)
     return Decision([], state)
 

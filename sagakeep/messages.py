@@ -1,7 +1,7 @@
 """Messages: what a saga may be asked or told. Wishes can be refused; news cannot.
 
-Wishes: Compensate, Retry, Resolve, Delete, Hold. News: AttemptEnded, Wake, Restarted. `by` and `note` are kept in
-the history: who, and why.
+Wishes: Compensate, Retry, Resolve, Delete; `by` and `note` are kept in the history: who, and why. News:
+AttemptEnded, Wake, Restarted, Hold.
 """
 
 from __future__ import annotations
@@ -98,4 +98,5 @@ class Hold(msgspec.Struct, frozen=True, gc=False):
     error: str
 
 
-Message = AttemptEnded | Wake | Compensate | Retry | Resolve | Delete | Restarted | Hold
+Wish = Compensate | Retry | Resolve | Delete
+Message = AttemptEnded | Wake | Wish | Restarted | Hold

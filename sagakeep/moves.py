@@ -10,7 +10,7 @@ Pure: no clock, no I/O.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 import msgspec
 
@@ -82,7 +82,7 @@ _SCOPE: Final = Field(
 )
 _STEP: Final = Field("stepID", "The step.", is_required=True, is_step=True)
 _RESOLUTION: Final = Field(
-    "as", "What became of it.", is_required=True, choices=("done", "not_done", "undone")
+    "as", "What became of it.", is_required=True, choices=get_args(Resolution)
 )
 _RESULT: Final = Field("result", "What it gave, if it is done; any JSON.", type="any")
 MOVES: Final = (

@@ -27,7 +27,7 @@ from sagakeep.actors.committed import Committed
 from sagakeep.actors.history import History
 from sagakeep.actors.never_stuck import NothingMoves, Pulse
 from sagakeep.actors.read_model import ReadModel, Row
-from sagakeep.actors.saga import WAKE, SagaActor, World
+from sagakeep.actors.saga import WAKE, SagaActor, World, is_far
 from sagakeep.effects import idle_until
 from sagakeep.errors import (
     IdempotencyKeyReused,
@@ -151,7 +151,7 @@ class Registry:
     def adopt(self, state: SagaState, position: Position) -> None:
         """Run a live saga that the journal has and that has no actor; or let it sleep, as its actor would."""
         until_utc_s = idle_until(state)
-        if until_utc_s is not None and self._is_far(until_utc_s):
+        if until_utc_s == 0.0 or (until_utc_s and is_far(until_utc_s, self._world.clock)):
             self._committed.live.lull(state.id, until_utc_s)
             self.adopt_asleep(state.id, until_utc_s)
             return
@@ -161,10 +161,6 @@ class Registry:
         """Let a live saga sleep on until a time, 0 for an operator's word."""
         if wakes_at_utc_s:
             self._wake_list.add(saga_id, self._world.clock.monotonic_of(wakes_at_utc_s))
-
-    def _is_far(self, until_utc_s: float) -> bool:
-        """Is it worth while to sleep until then?"""
-        return not until_utc_s or until_utc_s - self._world.clock.now_utc_s() >= limits.ASLEEP_S_MIN
 
     def wake_soon(self, saga_id: str) -> None:
         """Wake a saga, if it sleeps; not at once, and slower while there is much to do."""

@@ -220,7 +220,7 @@ class SagaActor:
         """Is there nothing to do for long, but for what may be asked of it?"""
         if not self._wakes_at_utc_s:
             return self.state is not None and self.state.status in HELD
-        return self._wakes_at_utc_s - self._world.clock.now_utc_s() >= limits.ASLEEP_S_MIN
+        return is_far(self._wakes_at_utc_s, self._world.clock)
 
     def _may_sleep_in_queue(self) -> bool:
         """Does all that is outstanding wait far behind in a queue, and nothing else happen for long?"""
@@ -366,6 +366,11 @@ class SagaActor:
         self._timer = None
         self._woken_utc_s = self._wakes_at_utc_s
         self.mailbox.tell_control(WAKE)
+
+
+def is_far(at_utc_s: float, clock: Clock) -> bool:
+    """Is it worth while to sleep until then?"""
+    return at_utc_s - clock.now_utc_s() >= limits.ASLEEP_S_MIN
 
 
 def _tell_failed(before: SagaState | None, state: SagaState) -> None:

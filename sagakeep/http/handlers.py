@@ -40,6 +40,7 @@ from sagakeep.http.requests import (
     idempotency_key_of,
     is_unchanged,
     read_batch,
+    read_body,
     read_definition,
     read_wish,
     refuse_idempotency_key,
@@ -166,7 +167,7 @@ async def retry_saga(orchestrator: Orchestrator, request: Request) -> Response:
 
 async def resolve_step(orchestrator: Orchestrator, request: Request) -> Response:
     saga_id = saga_id_of(request)
-    wish = await read_wish(request, ResolveRequest)
+    wish = await read_body(request, ResolveRequest)
     state = await orchestrator.resolve(
         saga_id,
         wish.stepID,

@@ -36,7 +36,8 @@ Why = Annotated[
         extra_json_schema={"maxLength": limits.REASON_CHARS_MAX},
     ),
 ]
-_Wish = TypeVar("_Wish", "CompensateRequest", "RetryRequest", "ResolveRequest")
+_Wish = TypeVar("_Wish", "CompensateRequest", "RetryRequest")
+_Body = TypeVar("_Body", "CompensateRequest", "RetryRequest", "ResolveRequest")
 _Parameters = ParamSpec("_Parameters")
 _Read = TypeVar("_Read")
 
@@ -219,12 +220,14 @@ def _entry_in(document: object, services: Collection[str]) -> SagaDefinition | S
 
 async def read_wish(request: Request, kind: type[_Wish]) -> _Wish:
     """Read the optional body of a move. Raises as `read_definition`."""
-    body = await request.body()
-    if not body and kind is not ResolveRequest:
-        return kind()  # type: ignore[call-arg] # the others have defaults
+    return await read_body(request, kind) if await request.body() else kind()
+
+
+async def read_body(request: Request, kind: type[_Body]) -> _Body:
+    """Read the body of a move. Raises as `read_definition`."""
     _require(request, {JSON})
     faults = Faults()
-    wish = read_struct(kind, parse_json(body), faults)
+    wish = read_struct(kind, parse_json(await request.body()), faults)
     check_reason(wish.reason, faults)
     faults.raise_any()
     return wish

@@ -12,6 +12,7 @@ import re
 from typing import Final
 
 from sagakeep.runtime.disk import Disk
+from sagakeep.runtime.journal_directory import replace_file
 
 _POSITION: Final = re.compile(rb'\{"frame": ([0-9]{1,18}), "journal": "([0-9a-f]{32})"\}\n')
 
@@ -49,14 +50,5 @@ class CursorFile:
     def save(self, frame: int) -> None:
         """Durable when it returns."""
         data = json.dumps({"frame": frame, "journal": self._uuid}).encode() + b"\n"
-        staged = f"{self.path}.tmp"
         self._disk.make_directory(self._directory)
-        file = self._disk.open(staged, create=True)
-        try:
-            file.truncate(0)  # a kill may have left one here
-            file.pwrite(data, 0)
-            file.fsync()
-        finally:
-            file.close()
-        self._disk.rename(staged, self.path)
-        self._disk.sync_directory(self._directory)
+        replace_file(self._disk, self.path, data)
