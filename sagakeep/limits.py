@@ -121,3 +121,10 @@ STORY_EVENTS_MAX: Final = 200  # an explanation tells the last ones; all are in 
 STREAM_BUFFER_EVENTS_MAX: Final = (
     1_000  # of one event-stream client; beyond it, it is told to resume
 )
+FEED_READERS_MAX: Final = 64  # that follow all sagas at the same time
+FEED_BUFFER_EVENTS_MAX: Final = (
+    10_000  # that wait for one of them, 200 bytes each; beyond it: a gap
+)
+FEED_RESUME_BYTES_MAX: Final = 4 << 20  # of journal that is read again for one that comes back
+FEED_RESUME_EVENTS_MAX: Final = 10_000  # the same, in events
+FEED_RESUME_SAGAS_MAX: Final = 1_000  # whose histories are read for it

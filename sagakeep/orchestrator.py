@@ -31,6 +31,7 @@ from sagakeep.definition import SagaDefinition
 from sagakeep.errors import SagakeepError, SagaNotFound, Unavailable
 from sagakeep.events import Record, Resolution
 from sagakeep.explanation import Explanation, explain
+from sagakeep.fleet import Fleet
 from sagakeep.messages import Compensate, Create, Delete, Message, Resolve, Retry, Started
 from sagakeep.moment import Moment
 from sagakeep.retention_rule import RetentionRule
@@ -94,6 +95,11 @@ class Orchestrator:
     def services(self) -> Collection[str]:
         """The names that a definition may use."""
         return self._engine.gateways.keys()
+
+    @property
+    def fleet(self) -> Fleet:
+        """What is asked of all sagas, or of many, at once."""
+        return Fleet(self._engine)
 
     async def wait_recovered(self) -> None:
         """Wait until every live saga of the directory runs again."""
@@ -164,9 +170,8 @@ class Orchestrator:
 
     async def describe_at(self, saga_id: str, moment: Moment) -> SagaState:
         """The saga as it was. Raises SagaNotFound, and its SagaNotThen for a moment before its creation."""
-        return await self._engine.history.state_at(
-            saga_id, await self._last_position(saga_id), moment
-        )
+        last = await self._last_position(saga_id)
+        return await self._engine.history.state_at(saga_id, last, moment)
 
     async def explain(self, saga_id: str) -> Explanation:
         """What happened to a saga, what it waits for, and what can be done now. Raises SagaNotFound."""
@@ -176,9 +181,8 @@ class Orchestrator:
             state = await self._engine.history.state(position)
         else:
             state, position = live
-        facts = live_facts(
-            saga_id, self._engine.registry, self._engine.gateways, self._engine.clock
-        )
+        engine = self._engine
+        facts = live_facts(saga_id, engine.registry, engine.gateways, engine.clock)
         after = max(0, state.sequence - limits.STORY_EVENTS_MAX)
         records = await self._engine.history.records(position, after)
         now_utc_s = self._engine.clock.now_utc_s()
@@ -273,13 +277,8 @@ class Orchestrator:
     async def watch(self, saga_id: str, *, after: int = 0) -> AsyncIterator[AsyncIterator[Record]]:
         """Every record with events numbered above `after`, in order and without a gap: what is there, then what
         comes. Ends when the saga is final or the orchestrator stops; raises StreamLagged to a slow reader."""
-        async with watch_records(
-            self._engine.committed,
-            self._engine.history,
-            self._last_position,
-            saga_id,
-            after,
-        ) as records:
+        live, history = self._engine.committed, self._engine.history
+        async with watch_records(live, history, self._last_position, saga_id, after) as records:
             yield records
 
     # The process

@@ -133,6 +133,19 @@ class EventView(TypedDict):
     seq: int
 
 
+class FeedEventView(TypedDict):
+    """One durable fact about any saga, without what was paid or said. `sagaStatus` is where the saga stands then;
+    `seq` counts from 1 within the saga; `name` is empty if the saga was erased since."""
+
+    sagaID: str
+    name: str
+    seq: int
+    type: str
+    stepID: str
+    sagaStatus: SagaStatus
+    timestamp: Time
+
+
 class StatsView(TypedDict):
     """How all sagas fare; `successRate` from 0 to 1, `averageDuration` in seconds of completed ones."""
 

@@ -13,9 +13,11 @@ from typing import Final, Literal, cast
 from sagakeep import events as e
 from sagakeep.alert import Alert
 from sagakeep.definition import SagaDefinition, Step
+from sagakeep.feed import FeedEvent
 from sagakeep.published import (
     AlertView,
     EventView,
+    FeedEventView,
     RetryView,
     SagaDefinitionView,
     SagaView,
@@ -213,6 +215,19 @@ def _event_view(
         "timestamp": timestamp,
         "error": getattr(event, "error", ""),
         "seq": sequence,
+    }
+
+
+def feed_event_view(event: FeedEvent) -> FeedEventView:
+    """Show an event of the feed of all sagas."""
+    return {
+        "sagaID": event.saga_id,
+        "name": event.name,
+        "seq": event.sequence,
+        "type": event.kind,
+        "stepID": event.step_id,
+        "sagaStatus": event.status,
+        "timestamp": time_view(event.at_utc_s),
     }
 
 

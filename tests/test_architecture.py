@@ -24,12 +24,12 @@ LAYERS = {
         json_text json_value pointer redaction reply published standing view bind transitions_page
         json_place definition_file alert thresholds webhook webhook_secret findings.*
         classification moment moves waits story undo_plan explanation explained explanation_view
-        explanation_text erasure retention_rule
+        explanation_text erasure retention_rule feed
         """,
     "runtime": "runtime.*",
     "actors": "actors.*",
     "callers": "python_caller http.caller http.poster",
-    "facade": "orchestrator actors.engine",
+    "facade": "orchestrator fleet actors.engine",
     "http": "http.*",
     "participant": "participant participant.*",
     "demo": "demo.*",

@@ -89,6 +89,7 @@ class Feed(Protocol):
 
 
 Moved = Callable[[Note, Position], None]  # whoever wants each change of a status
+Noted = Callable[[Note, Position], None]  # whoever wants each record
 
 
 class Committed:
@@ -104,6 +105,7 @@ class Committed:
         self._has_ended = False
         self.on_synced: Callable[[], None] = lambda: None
         self.on_moved: tuple[Moved, ...] = ()  # quick, must not raise; empty while recovery lasts
+        self.on_noted: tuple[Noted, ...] = ()  # the same; empty while nobody follows
 
     def note(self, note: Note, position: Position) -> None:
         """A record is durable; called in the order of the journal."""
@@ -119,6 +121,8 @@ class Committed:
             for moved in self.on_moved:
                 moved(note, position)
         self._feed.note(state, position)
+        for noted in self.on_noted:
+            noted(note, position)
         if saga_id in self._watchers:
             for watcher in tuple(self._watchers[saga_id]):
                 watcher(state, note.record)

@@ -25,6 +25,7 @@ from sagakeep.actors.archiver import Archiver
 from sagakeep.actors.committed import Committed, Note
 from sagakeep.actors.eraser import Eraser
 from sagakeep.actors.eraser import Parts as ErasedParts
+from sagakeep.actors.event_feed import EventFeed
 from sagakeep.actors.gateway import Gateway
 from sagakeep.actors.health import Health
 from sagakeep.actors.history import History
@@ -118,6 +119,7 @@ class Engine:
         self.committed = Committed(self.read_model)
         self.journal = self._journal(ports)
         self.history = History(opened.files, ports.run_blocking)
+        self.feed = EventFeed(opened.files, self.history, self.committed, ports.run_blocking)
         crowded: set[str] = set()
         self.gateways = {
             name: self._gateway(name, _spec(name, service), ports, crowded)
@@ -257,6 +259,7 @@ class Engine:
                 await self._run_sagas(task_status)
             finally:
                 self.committed.end()
+                self.feed.end()
             middle.cancel_scope.cancel()
 
     async def _run_sagas(self, task_status: trio.TaskStatus[None]) -> None:

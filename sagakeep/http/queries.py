@@ -12,6 +12,7 @@ from starlette.requests import Request
 from sagakeep import limits
 from sagakeep.errors import InvalidMoment
 from sagakeep.faults import Faults, found
+from sagakeep.feed import Wanted
 from sagakeep.http.requests import check_reason
 from sagakeep.moment import AfterEvent, AtTime, Moment
 from sagakeep.orchestrator import SagaQuery
@@ -82,6 +83,16 @@ def events_query_of(request: Request) -> EventsQuery:
     limit = _limit(given, faults)
     faults.raise_any()
     return EventsQuery(max(after or 0, last_seen or 0), limit)
+
+
+def wanted_of(request: Request) -> Wanted:
+    """Read which events of all sagas are wanted. Raises InvalidDefinition."""
+    faults = Faults()
+    given = _single(request, faults)
+    _refuse_unknown(given, {"name", "status"}, faults)
+    wanted = Wanted(given.get("name"), _status(given, faults))
+    faults.raise_any()
+    return wanted
 
 
 def reason_of(request: Request) -> str:

@@ -13,6 +13,7 @@ from sagakeep import limits
 from sagakeep.definition import SagaDefinition
 from sagakeep.explained import ExplanationView
 from sagakeep.http import handlers
+from sagakeep.http.fleet_routes import FLEET_ROUTES
 from sagakeep.http.replies import (
     TEXT,
     AlertsView,
@@ -210,6 +211,7 @@ ROUTES: Final = (
         "Ask what a person should know now.",
         {200: [Answer("The alerts, the worst first.", AlertsView)]},
     ),
+    *FLEET_ROUTES,
     Operation(
         "GET",
         "/api/sagas/{id}",

@@ -85,4 +85,5 @@ def _arguments(server: Server, phases: Sequence[str], examples: int, seed: int) 
         *("--max-examples", str(examples), "--seed", str(seed), "--request-timeout", "20"),
         *("--generation-database", "none", "--continue-on-failure", "--warnings", "off"),
         *("--suppress-health-check", "all"),
+        *("--exclude-path", "/api/events"),  # a stream that never ends
     ]

@@ -1,0 +1,19 @@
+"""Handlers of what is asked of all sagas, or of many, at once."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sagakeep.http.feed_stream import FeedStream
+from sagakeep.http.queries import wanted_of
+from sagakeep.http.sse import MEDIA_TYPE
+from sagakeep.orchestrator import Orchestrator
+
+
+async def follow_sagas(orchestrator: Orchestrator, request: Request) -> Response:
+    wanted = wanted_of(request)
+    if request.method == "HEAD":
+        return Response(media_type=MEDIA_TYPE)
+    await request.body()  # a GET has none, and the stream is not to wait for one
+    return FeedStream(orchestrator, wanted, request.headers.get("last-event-id"))
