@@ -197,21 +197,27 @@ def _prepare_event(value: list[Any]) -> None:
     if len(value) > _LENGTHS[tag]:
         raise ValueError(f"event {tag} has {len(value) - 1} fields: use a newer sagakeep")
     if tag == _CREATED:
-        value[1] = msgspec.to_builtins(_decode_definition(value[1]))
+        value[1] = _definition_fields(value[1])
 
 
-def _decode_definition(value: list[Any]) -> SagaDefinition:
-    name, steps, *rest = value
-    return SagaDefinition(name, tuple(map(_decode_step, steps)), *rest)
+def _definition_fields(value: list[Any]) -> dict[str, Any]:
+    """Name the fields of a definition's array, as its JSON does; there a value is looked at in any case."""
+    fields = _named(_DEFINITION_FIELDS, value)
+    steps = fields["steps"] = [_named(_STEP_FIELDS, step) for step in fields["steps"]]
+    for step in steps:
+        step["retry"] = _named(_RETRY_FIELDS, step["retry"])
+    return fields
 
 
-def _decode_step(value: list[Any]) -> Step:
-    fields = list(value)
-    fields[_RETRY_AT] = RetryPolicy(*fields[_RETRY_AT])
-    return Step(*fields)
+def _named(names: tuple[str, ...], values: list[Any]) -> dict[str, Any]:
+    if len(values) > len(names):
+        raise ValueError(f"{len(values)} fields where {len(names)} are known: use a newer sagakeep")
+    return dict(zip(names, values, strict=False))
 
 
-_RETRY_AT: Final = Step.__struct_fields__.index("retry")
+_DEFINITION_FIELDS: Final = SagaDefinition.__struct_encode_fields__
+_STEP_FIELDS: Final = Step.__struct_encode_fields__
+_RETRY_FIELDS: Final = RetryPolicy.__struct_encode_fields__
 
 
 # States, as they stand in a snapshot and as a saga sleeps in memory
@@ -246,7 +252,7 @@ def decode_sleeper(data: bytes) -> tuple[SagaState, tuple[int, int], float | Non
         version, wakes_at_utc_s, last, fields = value
         if version != STATE_VERSION:
             raise CodecError(f"the state's version {version} is not {STATE_VERSION}")
-        fields[1] = msgspec.to_builtins(_decode_definition(fields[1]))
+        fields[1] = _definition_fields(fields[1])
         state = msgspec.convert(fields, SagaState)
         return state, msgspec.convert(last, tuple[int, int]), wakes_at_utc_s
     except _MISFITS as error:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 from keeper import Ledger, begin, begin_and_wait, keeping, kinds
 from shop import step
 from test_alerts import alert_of
@@ -63,6 +64,18 @@ async def test_nobody_looks_when_alerts_are_off(tmp_path: Path, autojump_clock: 
         await begin(sagas, step("a", "gated"))
         await trio.sleep(10)
         assert sagas._engine.never_stuck.checked == 0
+
+
+async def test_who_waits_for_timers_that_are_behind_is_not_stuck(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with keeping(tmp_path, services={"shop": Ledger()}, look_every_s=1) as sagas:
+        saga_id = await begin(sagas, step("a", "gated"))
+        await trio.testing.wait_all_tasks_blocked()
+        autojump_clock.jump(
+            3_600
+        )  # a suspended machine goes on: nothing that is due was called yet
+        assert sagas._engine.never_stuck._flaw(saga_id) == ""
 
 
 # What is broken on purpose

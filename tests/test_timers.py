@@ -134,6 +134,24 @@ async def test_timers_that_were_set_before_the_task_ran_fire(
     assert bell.rang == [("a", 1), ("b", 50)]
 
 
+async def test_they_say_how_late_they_are_until_all_that_is_due_was_called(
+    mock_clock: MockClock,
+) -> None:
+    timers, rang = Timers(), []
+    for number in range(3_000):  # more than are brought near at once
+        timers.set_after(10 + number % 5, lambda: rang.append(1))
+    async with running(timers):
+        assert timers.behind_s() == 0.0
+        mock_clock.jump(3_600)
+        late_s = [timers.behind_s()]
+        while len(rang) < 3_000:
+            await trio.lowlevel.checkpoint()
+            late_s.append(timers.behind_s())
+        assert late_s[0] == pytest.approx(3_590, abs=1)
+        assert min(late_s[:-1]) > 3_580
+        assert late_s[-1] == 0.0
+
+
 async def test_a_million_timers_set_and_dropped_leave_nothing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -139,7 +139,7 @@ class Engine:
         self.retention = self._retention(retention)
         self.webhooks = self._webhooks(webhooks or {})
         self.alerts.listeners.append(self.webhooks.changed)
-        self.never_stuck = NeverStuck(self.committed.live, self.registry, self.clock.now_utc_s)
+        self.never_stuck = NeverStuck(self.committed.live, self.registry, self.clock, self.timers)
         self.alerts.sources.append(self.never_stuck.troubles)
         self.numbers = Numbers(self._parts())
         self.run_blocking = ports.run_blocking

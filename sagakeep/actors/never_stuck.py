@@ -2,10 +2,11 @@
 
     awake     100 sagas | rest 200 ms | 100 sagas | ...    its actor: a turn to come, or for each thing that is
                                                            outstanding a job that is under way, or a timer
-    asleep    20 sagas | rest 100 ms | ...                a time in the wake list, a place in a queue; an operator
+    asleep    100 sagas | rest 500 ms | ...               a time in the wake list, a place in a queue; an operator
 
 What is missing is looked at a second time before it counts, because a look may fall between two steps that belong
-together. Then there is a bug in here, which no restart of the process should have to cure: the saga is told of in
+together; and what the timers have yet to bring, when all of a night is due at once, is not missing. What is left
+is a bug in here, which no restart of the process should have to cure: the saga is told of in
 the log and by an alert, and its actor is started again from the journal, as after a crash; at most once in five
 minutes.
 """
@@ -22,6 +23,8 @@ from sagakeep.actors.job import Job
 from sagakeep.actors.live_sagas import LiveSagas
 from sagakeep.alert import SAGAS_NAMED_MAX, Severity, Trouble
 from sagakeep.effects import RunCall, outstanding
+from sagakeep.runtime.clock import Clock
+from sagakeep.runtime.timers import Timers
 from sagakeep.saga_status import MOVING
 from sagakeep.state import SagaState
 from sagakeep.waits import Begun
@@ -30,10 +33,9 @@ _log: Final = logging.getLogger(__name__)
 
 AWAKE_AT_ONCE: Final = 100
 AWAKE_REST_S: Final = 0.2
-ASLEEP_AT_ONCE: Final = (
-    20  # some 10 us each, whatever their number: a fifth of a hundredth of a processor
-)
-ASLEEP_REST_S: Final = 0.1
+# Some 20 us each, whatever their number: half a hundredth of a processor. In few steps, for each wakes the loop.
+ASLEEP_AT_ONCE: Final = 100
+ASLEEP_REST_S: Final = 0.5
 PAUSE_S: Final = 1.0
 SECOND_LOOK_S: Final = 2.0
 LATE_S: Final = 30.0  # after which what should have happened at a time counts as missing
@@ -74,13 +76,14 @@ class NeverStuck:
     """Goes round; `checked` and `repaired` are counted since the start."""
 
     def __init__(
-        self, live: LiveSagas, supervisor: Supervisor, now_utc_s: Callable[[], float]
+        self, live: LiveSagas, supervisor: Supervisor, clock: Clock, timers: Timers
     ) -> None:
         self.checked = 0
         self.repaired = 0
         self._live = live
         self._supervisor = supervisor
-        self._now_utc_s = now_utc_s
+        self._clock = clock
+        self._timers = timers
         self._told: dict[
             str, float
         ] = {}  # by saga, until when on trio's clock; few, for each is a bug
@@ -156,7 +159,8 @@ class NeverStuck:
         pulse = self._supervisor.pulse(saga_id)
         if pulse is None:
             return "it is live, and has no actor"
-        return flaw_of(pulse, self._now_utc_s(), trio.current_time())
+        behind_s = self._timers.behind_s()
+        return flaw_of(pulse, self._clock.now_utc_s() - behind_s, trio.current_time() - behind_s)
 
     def _flaw_asleep(self, saga_id: str) -> str:
         at_utc_s = self._live.wakes_at_utc_s(saga_id)
@@ -169,7 +173,7 @@ class NeverStuck:
 
 
 def flaw_of(pulse: Pulse, now_utc_s: float, now_s: float) -> str:
-    """Say what is missing that should move an actor, "" when nothing is."""
+    """Say what is missing that should have moved an actor by then, "" when nothing is."""
     if pulse.is_busy or pulse.state is None:
         return ""
     if pulse.has_news:

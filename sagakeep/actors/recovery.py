@@ -1,7 +1,8 @@
 """Recovery: from what is on disk to what `Committed` would hold, had the process never ended.
 
     newest snapshot --> live sagas, counters
-    journal tail    --> the same `note` that the running process calls for each record
+    journal tail    --> the same `note` that the running process calls for each record; here for what the records
+                        of one piece together make of a saga, since nobody watches what was in between
                     --> registry.adopt each live saga, which asks what is outstanding
 
 There is no code here that knows what a step is. When the read model is missing or behind the snapshot, the
@@ -37,12 +38,12 @@ from sagakeep.runtime.blocking import RunBlocking, in_thread
 from sagakeep.runtime.disk import Disk
 from sagakeep.runtime.journal_files import JournalFiles, Position
 from sagakeep.runtime.snapshot_file import read_newest_snapshot, write_snapshot
-from sagakeep.state import FINAL, SagaState
+from sagakeep.state import FINAL, SagaState, SagaStatus
 from sagakeep.transitions import ImpossibleEvent, buried, fold
 
 _log = logging.getLogger(__name__)
 
-PIECE_S = 0.05  # one piece of folding; between pieces the read model may catch up
+PIECE_S = 0.2  # one piece of folding; between pieces the read model may catch up
 NOTED_BETWEEN_CHECKPOINTS = 500  # records of a piece; ten microseconds each
 ADDED_BETWEEN_CHECKPOINTS = 1_000  # of a snapshot's sagas; a microsecond each
 
@@ -57,9 +58,22 @@ class RecoverySummary(NamedTuple):
     from_snapshot: bool
 
 
-class _Noted(NamedTuple):
-    note: Note
+class _Folded(NamedTuple):
+    """One record: the status before it, None where it does not count, and the state after it."""
+
+    before: SagaStatus | None
+    state: SagaState
+    record: Record
     position: Position
+
+
+class _Piece(NamedTuple):
+    """Some records in a row, as what they change of each saga, in the order of its last one."""
+
+    net: list[_Folded]
+    records: int
+    events: int
+    frame: int  # where the last record stands
 
 
 async def recover(
@@ -88,14 +102,14 @@ async def recover(
     folding = _fold_tail(files, start, committed.live.cut())
     records = events = 0
     while piece := await run_blocking(_next_piece, folding, stopwatch):
-        for count, noted in enumerate(piece, start=1):
-            committed.note(noted.note, noted.position)
-            events += len(noted.note.record.events)
+        for count, (before, state, record, position) in enumerate(piece.net, start=1):
+            committed.note(Note(before, state, record), position)
             if count % NOTED_BETWEEN_CHECKPOINTS == 0:
                 await trio.lowlevel.checkpoint()
-        records += len(piece)
+        records += piece.records
+        events += piece.events
         # A rebuild that is killed goes on from here. Not `synced`: a snapshot of half a frame would be wrong.
-        read_model.mark(piece[-1].position.frame)
+        read_model.mark(piece.frame)
         await read_model.wait_room()
     committed.synced(end)
     seconds = stopwatch() - began_s
@@ -112,8 +126,8 @@ async def _take_up(found: Sequence[Known | _Sleeper], live: LiveSagas) -> None:
             await trio.lowlevel.checkpoint()
 
 
-def _fold_tail(files: JournalFiles, start: int, known: Cut) -> Iterator[_Noted]:
-    """Fold every record from `start` on; yields what `Committed.note` is to be told."""
+def _fold_tail(files: JournalFiles, start: int, known: Cut) -> Iterator[_Folded]:
+    """Fold every record from `start` on."""
     # Of what the tail is about; None is a saga that was known, and is live no more.
     states: dict[str, SagaState | None] = {}
     erased: set[str] = set()  # whose deletion is still to come
@@ -136,8 +150,8 @@ def _fold_tail(files: JournalFiles, start: int, known: Cut) -> Iterator[_Noted]:
                 else:
                     states.pop(record.saga_id, None)
                 is_counted = before is not None and not before.deleted
-                note = Note(before.status if before and is_counted else None, state, record)
-                yield _Noted(note, Position(frame.position, offset))
+                status = before.status if before and is_counted else None
+                yield _Folded(status, state, record, Position(frame.position, offset))
         except (CodecError, ImpossibleEvent) as error:
             place = error.offset if isinstance(error, CodecError) else offset
             reason = f"record at byte {place} of the frame: {error}"
@@ -164,14 +178,20 @@ def _state_before(
     return before
 
 
-def _next_piece(folding: Iterator[_Noted], stopwatch: Callable[[], float]) -> list[_Noted]:
+def _next_piece(folding: Iterator[_Folded], stopwatch: Callable[[], float]) -> _Piece | None:
     until_s = stopwatch() + PIECE_S
-    piece = []
-    for noted in folding:
-        piece.append(noted)
+    net: dict[str, _Folded] = {}
+    records = events = frame = 0
+    for folded in folding:
+        saga_id = folded.state.id
+        earlier = net.pop(saga_id, None)
+        net[saga_id] = folded if earlier is None else folded._replace(before=earlier.before)
+        records += 1
+        events += len(folded.record.events)
+        frame = folded.position.frame
         if stopwatch() > until_s:
             break
-    return piece
+    return _Piece(list(net.values()), records, events, frame) if records else None
 
 
 # Snapshots

@@ -50,7 +50,7 @@ class Timers:
         self._ties = count()
         self._near_until_s = 0
         self._changed = trio.Event()
-        self._sleeps_until_s = float("inf")
+        self._sleeps_until_s = NEVER_S
 
     def set_after(self, delay_s: float, action: Callable[[], None]) -> Timer:
         """Call `action` once, after the delay; at once (but from the task) when it is 0 or less."""
@@ -80,6 +80,12 @@ class Timers:
     def __len__(self) -> int:
         coming = sum(timer.action is not None for timer in self._coming)
         return len(self._near) + coming + sum(map(len, self._far.values()))
+
+    def behind_s(self) -> float:
+        """How late what is due is called: 0 unless much is due at once, as when a suspended machine goes on."""
+        if self._coming:
+            return NEVER_S
+        return max(0.0, self.now_s() - self._next_due_s())
 
     async def run(self) -> None:
         """Call what is due, for ever."""
@@ -120,8 +126,8 @@ class Timers:
         return True
 
     def _next_due_s(self) -> float:
-        near_s = self._near[0][0] if self._near else float("inf")
-        return min(near_s, self._seconds[0] if self._seconds else float("inf"))
+        near_s = self._near[0][0] if self._near else NEVER_S
+        return min(near_s, self._seconds[0] if self._seconds else NEVER_S)
 
 
 class Alarm:
