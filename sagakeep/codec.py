@@ -56,9 +56,11 @@ _VOID: Final = b"\x92\x00\xc6"  # an array of two, 0, and bytes whose length fol
 _UNWRITABLE: Final = (OverflowError, ValueError, TypeError, RecursionError)
 
 
+Pack = Callable[[object], bytes]
+
 # One packer, its buffer reused: for the thread of the actors only. What msgpack does not know is a definition,
 # one of its steps or a retry policy: an array of its fields.
-_pack: Final[Callable[[object], bytes]] = msgpack.Packer(
+_pack: Final[Pack] = msgpack.Packer(
     default=astuple, use_bin_type=True, strict_types=False, autoreset=True
 ).pack
 _TAGS: Final = {kind: kind.__struct_config__.tag for kind in e.EVENT_NAMES}
@@ -232,12 +234,20 @@ class StateGlance(NamedTuple):
     wakes_at_utc_s: float | None
 
 
+def state_packer() -> Pack:
+    """What packs many states in one thread, its buffer reused: to make one costs more than to pack a state."""
+    pack: Pack = msgpack.Packer(default=astuple).pack
+    return pack
+
+
 def encode_state(
-    state: SagaState, last: tuple[int, int], wakes_at_utc_s: float | None = None
+    state: SagaState,
+    last: tuple[int, int],
+    wakes_at_utc_s: float | None = None,
+    pack: Pack | None = None,
 ) -> bytes:
     """One live saga: its state, where its last record stands, and until when it waits. In any thread."""
-    packed: bytes = msgpack.packb((STATE_VERSION, wakes_at_utc_s, last, state), default=astuple)
-    return packed
+    return (pack or state_packer())((STATE_VERSION, wakes_at_utc_s, last, state))
 
 
 def decode_state(data: bytes) -> tuple[SagaState, tuple[int, int]]:

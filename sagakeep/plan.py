@@ -5,6 +5,8 @@ Made once for each definition and kept with it, so that a decision looks things 
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from sagakeep.definition import SagaDefinition, StepKind
 from sagakeep.graph import graph_of
 from sagakeep.mapping import has_references
@@ -13,19 +15,29 @@ _KEY = "plan"
 
 
 class Plan:
-    """`steps` by id; `pivot` is None when there is none; the sets say whose payloads have references."""
+    """`steps` by id; `pivot` is None when there is none; the sets say whose payloads have references.
 
-    __slots__ = ("graph", "pivot", "refers", "steps", "undo_refers")
+    It does not keep the definition, which keeps it: no saga is to leave a cycle.
+    """
 
     def __init__(self, definition: SagaDefinition) -> None:
+        self._steps = definition.steps
         self.graph = graph_of(definition)
         self.steps = {step.id: step for step in definition.steps}
         pivots = [step.id for step in definition.steps if step.kind is StepKind.PIVOT]
         self.pivot = pivots[0] if pivots else None
-        self.refers = {step.id for step in definition.steps if has_references(step.payload)}
-        self.undo_refers = {
-            step.id for step in definition.steps if has_references(step.compensation_payload)
-        }
+
+    @cached_property
+    def refers(self) -> frozenset[str]:
+        """The steps whose payload has references; found when one of them starts, which many never see."""
+        return frozenset([step.id for step in self._steps if has_references(step.payload)])
+
+    @cached_property
+    def undo_refers(self) -> frozenset[str]:
+        """The steps whose compensation has a payload of its own with references."""
+        return frozenset(
+            [step.id for step in self._steps if has_references(step.compensation_payload)]
+        )
 
 
 def plan_of(definition: SagaDefinition) -> Plan:

@@ -96,11 +96,22 @@ def test_what_is_noted_or_discarded_sleeps_no_more(table: LiveSagas, is_asleep: 
 def test_the_bytes_of_a_cut_say_who_sleeps_and_until_when(table: LiveSagas) -> None:
     table.lull("s1", 77.0)
     table.lull("s2", 0.0)
-    encoded = {glance.saga_id: glance for glance in map(glance_at_state, table.cut().encoded())}
+    encoded = {glance.saga_id: glance for glance in map(glance_at_state, table.cut().use_up())}
     assert encoded["s1"].wakes_at_utc_s == 77.0
     assert encoded["s2"].wakes_at_utc_s == 0.0
     assert encoded["s3"].wakes_at_utc_s is None
-    assert {decode_state(data)[0].id for data in table.cut().encoded()} == set(NAMES)
+    assert {decode_state(data)[0].id for data in table.cut().use_up()} == set(NAMES)
+
+
+def test_who_reads_a_cut_to_use_it_up_lets_go_of_it_and_not_of_the_table(table: LiveSagas) -> None:
+    table.lull("s1", 77.0)
+    cut, whole = table.cut(), dict(table.items())
+    reading = cut.use_up()
+    first = [next(reading) for _ in range(len(NAMES) // 2)]
+    assert len(cut) <= len(NAMES) - len(first) + 1  # one piece is being read
+    assert len(first) + len(list(reading)) == len(NAMES)
+    assert len(cut) == 0
+    assert dict(table.items()) == whole
 
 
 def test_what_a_cut_has_can_be_added_to_another_table(table: LiveSagas) -> None:

@@ -25,7 +25,7 @@ from typing import Final, Generic, TypeVar
 from zlib import crc32
 
 from sagakeep.alert import due_utc_s
-from sagakeep.codec import decode_sleeper, decode_state, encode_state, glance_at_state
+from sagakeep.codec import decode_sleeper, decode_state, encode_state, glance_at_state, state_packer
 from sagakeep.runtime.due_tally import DueTally
 from sagakeep.runtime.journal_files import Position
 from sagakeep.state import SagaState
@@ -98,15 +98,23 @@ class _Readable:
         """Every saga that sleeps, as it is kept."""
         return chain.from_iterable(piece.values() for piece in self._asleep)
 
-    def encoded(self) -> Iterator[bytes]:
-        """Every saga as bytes (`sagakeep.codec.encode_state`)."""
-        for known in self.awake():
-            yield encode_state(*known)
-        yield from self.asleep()
-
 
 class Cut(_Readable):
-    """The live sagas at one instant; never changes."""
+    """The live sagas at one instant; never changes, but for being used up."""
+
+    def use_up(self) -> Iterator[bytes]:
+        """Every saga as bytes (`sagakeep.codec.encode_state`); what was read is let go of.
+
+        What the table has changed meanwhile is so freed piece by piece in the thread that reads: all at once,
+        after a million had woken, it held the loop for over a second.
+        """
+        pack = state_packer()
+        for index in range(SHARDS):
+            awake, self._awake[index] = self._awake[index], {}
+            for known in awake.values():
+                yield encode_state(*known, pack=pack)
+            asleep, self._asleep[index] = self._asleep[index], {}
+            yield from asleep.values()
 
 
 class LiveSagas(_Readable):
@@ -120,6 +128,7 @@ class LiveSagas(_Readable):
         self.asleep_count = 0
         self.waiting_for_operator: dict[str, None] = {}
         self._wakes = DueTally()
+        self._pack = state_packer()
 
     def is_asleep(self, saga_id: str) -> bool:
         """Is it kept as bytes?"""
@@ -180,12 +189,12 @@ class LiveSagas(_Readable):
     def lull(self, saga_id: str, wakes_at_utc_s: float) -> None:
         """Let it sleep until a time, 0 for an operator's word."""
         known = self._values.own(_index(saga_id)).pop(saga_id)
-        self.add_asleep(saga_id, encode_state(*known, wakes_at_utc_s), wakes_at_utc_s)
+        self.add_asleep(saga_id, encode_state(*known, wakes_at_utc_s, self._pack), wakes_at_utc_s)
 
     def lull_in_queue(self, saga_id: str) -> None:
         """Let it sleep until a service's queue wakes it; after a start it is awake, for the queue is gone."""
         state, position = self._values.own(_index(saga_id)).pop(saga_id)
-        self._bytes.own(_index(saga_id))[saga_id] = encode_state(state, position)
+        self._bytes.own(_index(saga_id))[saga_id] = encode_state(state, position, pack=self._pack)
         self.asleep_count += 1
         self._wakes.add(due_utc_s(state))
 

@@ -236,10 +236,10 @@ def _entry(data: bytes) -> Known | _Sleeper:
 def save_snapshot(
     disk: Disk, directory: str, through: int, live: Cut, statistics: Statistics
 ) -> None:
-    """Write what is live at a journal position; durable and verified when it returns. Blocks."""
+    """Write what is live at a journal position, and use it up; durable and verified when it returns. Blocks."""
 
     def chunks() -> Iterator[bytes]:
         yield encode_plain(msgspec.to_builtins(statistics))
-        yield from live.encoded()
+        yield from live.use_up()
 
     write_snapshot(disk, directory, through, chunks())
