@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random
@@ -163,6 +164,18 @@ async def test_a_million_timers_set_and_dropped_leave_nothing(
         assert len(timers._far) <= 301  # an empty entry for each second, until it has passed
         await trio.sleep(400)
         assert (timers._far, timers._seconds, timers._near) == ({}, [], [])
+
+
+async def test_a_second_whose_timers_were_dropped_gives_their_room_back(
+    mock_clock: MockClock,
+) -> None:
+    timers = Timers()
+    set_ = [timers.set_at(1_000.5 + number / 1e6, math.floor) for number in range(10_000)]
+    for number, timer in enumerate(set_):
+        if number % 1_000:
+            timer.drop()
+    assert [timer for second in timers._far.values() for timer in second] == set_[::1_000]
+    assert sum(map(sys.getsizeof, timers._far.values())) < 16_000  # 295,000 without
 
 
 async def test_near_timers_that_were_dropped_are_gone_when_they_would_have_been_due(

@@ -20,7 +20,29 @@ import trio
 
 NEVER_S: Final = float("inf")
 MOVED_BETWEEN_CHECKPOINTS: Final = 1_000  # a microsecond each
+DROPPED_MIN: Final = 64  # timers of one second that are worth making it smaller
 FIRED_BETWEEN_CHECKPOINTS: Final = 100  # tens of microseconds each, at worst
+
+
+class _Second(dict["Timer", None]):
+    """The timers of one second, in order of setting.
+
+    A dictionary never gives room back by itself: with a thousand sagas a second, each with a deadline of an hour
+    that it meets, the seconds of the hour to come would hold hundreds of megabytes for nothing.
+    """
+
+    __slots__ = ("_dropped",)
+
+    def __init__(self) -> None:
+        self._dropped = 0
+
+    def drop(self, timer: Timer) -> None:
+        del self[timer]
+        self._dropped += 1
+        if self._dropped > max(DROPPED_MIN, len(self)):
+            kept, self._dropped = dict(self), 0
+            self.clear()
+            self.update(kept)
 
 
 class Timer(msgspec.Struct, eq=False):
@@ -28,14 +50,14 @@ class Timer(msgspec.Struct, eq=False):
 
     due_s: float
     action: Callable[[], None] | None
-    _bucket: dict[Timer, None] | None = None
+    _second: _Second | None = None
 
     def drop(self) -> None:
         """Forget it; may be repeated, also after it was due."""
         self.action = None
-        if self._bucket is not None:
-            self._bucket.pop(self, None)
-            self._bucket = None
+        if self._second is not None:
+            self._second.drop(self)
+            self._second = None
 
 
 class Timers:
@@ -43,7 +65,7 @@ class Timers:
 
     def __init__(self) -> None:
         self.now_s: Callable[[], float] = trio.lowlevel.current_clock().current_time
-        self._far: dict[int, dict[Timer, None]] = {}  # dicts, not sets: in order of setting
+        self._far: dict[int, _Second] = {}
         self._seconds: list[int] = []  # heap of the keys of _far
         self._coming: deque[Timer] = deque()  # on the way from far to near
         self._near: list[tuple[float, int, Timer]] = []
@@ -59,10 +81,10 @@ class Timers:
     def set_at(self, due_s: float, action: Callable[[], None]) -> Timer:
         """Call `action` once, at a time of trio's clock; at once (but from the task) when that has passed."""
         timer = Timer(due_s, action)
-        bucket = self._far.get(int(due_s))
-        if bucket is not None:
-            bucket[timer] = None
-            timer._bucket = bucket
+        second = self._far.get(int(due_s))
+        if second is not None:
+            second[timer] = None
+            timer._second = second
         else:
             self._place(timer)
         if due_s < self._sleeps_until_s:
@@ -74,7 +96,8 @@ class Timers:
         if second < self._near_until_s:
             heapq.heappush(self._near, (timer.due_s, next(self._ties), timer))
             return
-        timer._bucket = self._far[second] = {timer: None}
+        timer._second = self._far[second] = _Second()
+        timer._second[timer] = None
         heapq.heappush(self._seconds, second)
 
     def __len__(self) -> int:
@@ -117,7 +140,7 @@ class Timers:
             if self._coming:
                 timer = self._coming.popleft()
                 if timer.action is not None:
-                    timer._bucket = None
+                    timer._second = None
                     heapq.heappush(self._near, (timer.due_s, next(self._ties), timer))
             elif self._seconds and self._seconds[0] < self._near_until_s:
                 self._coming.extend(self._far.pop(heapq.heappop(self._seconds)))
