@@ -31,6 +31,8 @@ SCALE: Final = Scale(10_000)
 BATCH: Final = 500
 DEFINITIONS_A_STEP: Final = 10
 SETTLE_S: Final = 2.0
+SETTLE_S_MAX: Final = 120.0
+BUSY_SHARE: Final = 0.1  # of a core: rows or a snapshot are still being written
 IDLE_S: Final = 5.0
 POLL_S: Final = 0.05
 
@@ -46,9 +48,9 @@ async def measure(scale: Scale, progress: Progress) -> Numbers:
                 empty = resident()
                 start_s, steps = await start_sagas(sagas, scale.sagas, progress)
                 await service.wait_asked(scale.sagas)
-                await trio.sleep(SETTLE_S)  # the last outcomes become durable, the rows are written
+                await wait_settled()
                 waiting = resident() - empty
-                idle = await idle_cpu_share()
+                idle = await cpu_share(IDLE_S)
             service.is_back = True
             clock.put_forward(WAIT_S_MAX)
             async with collecting(sagas):  # anew: for it no week has passed
@@ -105,10 +107,18 @@ async def start_sagas(
     return time.perf_counter() - began_s, steps
 
 
-async def idle_cpu_share() -> float:
-    """Return what share of a core this process uses while it has nothing to do."""
+async def wait_settled() -> None:
+    """Wait until outcomes, rows and snapshot are written; raises when the process does not come to an end of it."""
+    began_s = time.perf_counter()
+    while await cpu_share(SETTLE_S) > BUSY_SHARE:
+        if time.perf_counter() - began_s > SETTLE_S_MAX:
+            raise AssertionError(f"it is still busy after {SETTLE_S_MAX:g} s")
+
+
+async def cpu_share(seconds: float) -> float:
+    """Return what share of a core this process uses for so long."""
     began_cpu_s, began_s = time.process_time(), time.perf_counter()
-    await trio.sleep(IDLE_S)
+    await trio.sleep(seconds)
     return (time.process_time() - began_cpu_s) / (time.perf_counter() - began_s)
 
 
