@@ -20,6 +20,7 @@ from sagakeep.commands import (
     events,
     export,
     move,
+    service,
     show,
     submit,
     top,
@@ -311,6 +312,6 @@ for command in (
     *(show.stats, events.events, watch.watch, top.top, doctor.doctor),
     *(move.retry, move.compensate, move.resolve, move.cancel, move.delete),
     *(demo.demo, export.export),
-    analytics.analytics,
+    *(analytics.analytics, service.service),
 ):
     main.add_command(command)

@@ -71,6 +71,15 @@ class SagaNotFound(SagakeepError):
         super().__init__(f"there is no saga {saga_id!r}")
 
 
+class ServiceNotFound(SagakeepError):
+    """No service of this name is configured."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        super().__init__(
+            f"there is no service {name!r}; configured are {', '.join(known) or 'none'}"
+        )
+
+
 class SagaNotThen(SagaNotFound):
     """The saga was not there at that moment, or has not come so far: choose another moment."""
 

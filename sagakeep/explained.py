@@ -24,7 +24,7 @@ class SentenceView(TypedDict):
 
 class WaitView(TypedDict):
     """One thing that is waited for: a `call` in flight `since`, a `queue` of a service, a `timer` `until`, or an
-    `operator`. `reason` is `backoff` or `deadline` of a timer."""
+    `operator`. `reason` is `backoff` or `deadline` of a timer, `service_paused` of a queue that stands."""
 
     kind: WaitKind
     text: str

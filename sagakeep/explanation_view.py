@@ -92,6 +92,8 @@ def _wait_text(wait: Wait) -> str:
         case "call":
             since = f", in flight since {time_view(wait.since_utc_s)}" if wait.since_utc_s else ""
             return f"the reply of {call}{since}"
+        case "queue" if wait.reason == "service_paused":
+            return f"service {wait.service!r} to be resumed, to call {call}{_crowd(wait)}"
         case "queue":
             return (
                 f"its turn in the queue of service {wait.service!r}, to call {call}{_crowd(wait)}"

@@ -12,7 +12,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 from sagakeep.actors.engine import Engine
-from sagakeep.errors import Unavailable
+from sagakeep.actors.service_state import ServiceState, state_of
+from sagakeep.errors import ServiceNotFound, Unavailable
 from sagakeep.feed import FeedBatch, Wanted
 
 __all__ = ["FeedBatch", "Fleet", "Wanted"]
@@ -35,6 +36,23 @@ class Fleet:
         """
         self._check_recovered()
         return self._engine.feed.follow(wanted, last_id)
+
+    async def pause_service(self, name: str, *, by: str = "", note: str = "") -> ServiceState:
+        """Let no call of a service begin until it is resumed; durable when it returns. One that is paused stays
+        as it is. Raises ServiceNotFound."""
+        self._check_service(name)
+        await self._engine.pauses.pause(name, by, note)
+        return state_of(self._engine.gateways[name], self._engine.clock)
+
+    async def resume_service(self, name: str, *, by: str = "", note: str = "") -> ServiceState:
+        """Let calls of a service begin again. Raises ServiceNotFound."""
+        self._check_service(name)
+        await self._engine.pauses.resume(name, by, note)
+        return state_of(self._engine.gateways[name], self._engine.clock)
+
+    def _check_service(self, name: str) -> None:
+        if name not in self._engine.gateways:
+            raise ServiceNotFound(name, tuple(sorted(self._engine.gateways)))
 
     def _check_recovered(self) -> None:
         if not self._engine.recovered.is_set():

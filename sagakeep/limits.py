@@ -121,6 +121,7 @@ STORY_EVENTS_MAX: Final = 200  # an explanation tells the last ones; all are in 
 STREAM_BUFFER_EVENTS_MAX: Final = (
     1_000  # of one event-stream client; beyond it, it is told to resume
 )
+PAUSES_BYTES_MAX: Final = 1 << 20  # of the note of paused services
 FEED_READERS_MAX: Final = 64  # that follow all sagas at the same time
 FEED_BUFFER_EVENTS_MAX: Final = (
     10_000  # that wait for one of them, 200 bytes each; beyond it: a gap

@@ -20,7 +20,7 @@ from sagakeep.standing import current_step
 from sagakeep.state import HELD, SagaState, StepStatus, pivot_is_done
 
 WaitKind = Literal["call", "queue", "timer", "operator"]
-TimerReason = Literal["backoff", "deadline", ""]
+TimerReason = Literal["backoff", "deadline", "service_paused", ""]
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -38,6 +38,7 @@ class Queue(msgspec.Struct, frozen=True):
     queued: int
     concurrency_max: int
     note: str = ""
+    is_paused: bool = False
 
 
 class LiveFacts(msgspec.Struct, frozen=True):
@@ -87,7 +88,10 @@ def _waits_for_calls(state: SagaState, facts: LiveFacts, now_utc_s: float) -> It
         if effect.not_before_utc_s > now_utc_s:
             yield replace(wait, kind="timer", reason="backoff", until_utc_s=effect.not_before_utc_s)
         elif begun.get(effect) == 0:
-            yield replace(wait, kind="queue", queue=facts.queues.get(wait.service))
+            queue = facts.queues.get(wait.service)
+            is_paused = queue is not None and queue.is_paused
+            reason: TimerReason = "service_paused" if is_paused else ""
+            yield replace(wait, kind="queue", queue=queue, reason=reason)
         else:
             yield replace(wait, since_utc_s=begun.get(effect, 0.0))
 

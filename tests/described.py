@@ -36,7 +36,7 @@ def check_reply(method: str, target: str, reply: Reply) -> None:
 
 def _operation(method: str, path: str) -> Any:
     for template, methods in DOCUMENT["paths"].items():
-        if re.fullmatch(template.replace("{id}", "[^/]+"), path):
+        if re.fullmatch(re.sub(r"{\w+}", "[^/]+", template), path):
             return methods.get("get" if method == "HEAD" else method.lower())
     return None
 

@@ -13,7 +13,7 @@ from sagakeep.errors import SagakeepError, SagaNotFound
 from sagakeep.events import Record
 from sagakeep.machine import create, decide
 from sagakeep.messages import Create, Message, Started
-from sagakeep.orchestrator import Check
+from sagakeep.orchestrator import Check, ServiceState
 from sagakeep.state import FINAL, SagaState
 from sagakeep.validation import parse_definition
 
@@ -65,6 +65,9 @@ class FakeOrchestrator:
 
     def health(self) -> dict[str, Check]:
         return self.checks
+
+    def service_states(self) -> dict[str, ServiceState]:
+        return {}
 
     def alerts(self) -> list[Alert]:
         return []

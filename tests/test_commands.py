@@ -289,6 +289,45 @@ def test_top_marks_a_breaker_that_is_open_and_shows_alerts():
     assert "breaker_open" in text
 
 
+def test_a_service_is_paused_and_resumed_and_says_why(ask, people):
+    assert ask("service", "pause", "shipping", "--reason", "they move").stdout.startswith(
+        "shipping: paused; "
+    )
+    table = ask("service", "ls").stdout
+    assert table.split("\n")[0].split() == [
+        "SERVICE",
+        "STATE",
+        "IN",
+        "FLIGHT",
+        "QUEUED",
+        "CALLS",
+        "WHY",
+    ]
+    assert re.search(r"shipping +paused +0/\d+ +0 +\d+ +since 20", table)
+    assert "local: they move" in " ".join(table.split())
+    assert "paused" in ask("top", "--once").stdout
+    submit(ask, order("c-paused"))
+    assert "waits for service 'shipping' to be resumed" in _explained(ask, "c-paused")
+    shown = json.loads(ask("service", "resume", "shipping", "--json").stdout)
+    assert shown["paused"] is None
+    assert ask("watch", "c-paused").exit_code == 0
+    assert [one["paused"] for one in lines_of(ask("service", "ls", "--json"))] == [None] * 3
+    assert ask("service", "resume", "shipping").stdout.startswith("shipping: may be called; ")
+
+
+def _explained(ask, saga_id):
+    """The explanation, once the saga waits in a queue."""
+    until_s = time.monotonic() + DEADLINE_S
+    while "to be resumed" not in (text := ask("explain", saga_id).stdout):
+        assert time.monotonic() < until_s, text
+    return text
+
+
+def test_a_service_that_nobody_knows_is_told(ask):
+    result = ask("service", "pause", "nobody")
+    assert (result.exit_code, "there is no service 'nobody'" in result.stderr) == (1, True)
+
+
 def test_a_doctor_finds_all_well_and_what_is_not(ask, server, people):
     directory = server.log.name.removesuffix(".log")
     looks = {one["name"]: one for one in lines_of(ask("doctor", "--json", "--data", directory))}
@@ -510,11 +549,19 @@ def on_terminal(args, environ, until=b""):
 # The page
 
 
+def all_commands(commands, before=""):
+    """Every command by its whole name, those of groups too."""
+    for name, command in commands.items():
+        yield f"{before}{name}", command
+        if isinstance(command, click.Group):
+            yield from all_commands(command.commands, f"{before}{name} ")
+
+
 def test_the_page_has_every_command_and_every_option():
     with open("docs/cli.md") as file:
         page = file.read()
-    for name, command in main.commands.items():
+    for name, command in all_commands(main.commands):
         assert f"`sagakeep {name}" in page, name
         for option in command.params:
-            if isinstance(option, click.Option) and name not in ("config", "key"):
+            if isinstance(option, click.Option) and name.split()[0] not in ("config", "key"):
                 assert option.opts[-1] in page, (name, option.opts)

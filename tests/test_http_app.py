@@ -645,6 +645,7 @@ async def test_services_are_shown_with_what_waits_for_them(api: AsgiClient) -> N
         "rate": None,
         "heldOffUntil": None,
         "nextAt": None,
+        "paused": None,
     }
 
 

@@ -35,6 +35,7 @@ async def test_a_server_that_is_not_well_says_where(api: AsgiClient) -> None:
             "disk": {"ok": False, "detail": "full"},
         },
         "alerts": {"critical": 0, "warning": 0},
+        "pausedServices": [],
     }
 
 

@@ -44,6 +44,20 @@ async def going_round(watch: SagaWatch) -> AsyncIterator[None]:
         nursery.cancel_scope.cancel()
 
 
+class Holding:
+    """Holds the sagas that a test says."""
+
+    def __init__(self) -> None:
+        self.ids: set[str] = set()
+        self.asleep_count = 0
+
+    def holds(self, state: SagaState) -> bool:
+        return state.id in self.ids
+
+    def holds_asleep(self, saga_id: str) -> bool:
+        return saga_id in self.ids
+
+
 class Watched:
     """A watch over a table, on a clock that runs with trio's."""
 
@@ -52,8 +66,12 @@ class Watched:
         self.committed = Committed(Feed())
         self.live = self.committed.live
         began_s = trio.current_time()
+        self.holder = Holding()
         self.watch = SagaWatch(
-            self.committed, lambda: NOON + trio.current_time() - began_s, STUCK_AFTER_S
+            self.committed,
+            lambda: NOON + trio.current_time() - began_s,
+            STUCK_AFTER_S,
+            self.holder,
         )
         self.committed.on_moved = (self.watch.moved,)
 
@@ -167,3 +185,20 @@ async def test_who_was_held_before_a_start_is_found(autojump_clock: MockClock) -
 def names_of(trouble: Trouble | None) -> tuple[str, ...]:
     assert trouble is not None
     return trouble.sagas
+
+
+async def test_who_waits_for_a_paused_service_is_not_late(autojump_clock: MockClock) -> None:
+    watched = Watched(autojump_clock)
+    watched.lull("sleeps", NOON + 1)
+    watched.lull("is-late", NOON + 1)
+    watched.live.note(replace(BORN, id="wakes", status=saga_status.RUNNING), PLACE)
+    watched.holder.ids = {"sleeps", "wakes"}
+    watched.holder.asleep_count = 1
+    async with going_round(watched.watch):
+        await trio.sleep(STUCK_AFTER_S + 1000)
+        stuck = watched.trouble("saga_stuck")
+        assert stuck is not None
+        assert (stuck.count, stuck.sagas) == (1, ("is-late",))
+        watched.holder.asleep_count = 2
+        await trio.sleep(1000)
+        assert watched.trouble("saga_stuck") is None

@@ -20,6 +20,7 @@ from sagakeep.actors.gateway import Gateway
 from sagakeep.actors.health import Health
 from sagakeep.actors.read_model import ReadModel, SagaQuery
 from sagakeep.actors.saga_watch import SagaWatch
+from sagakeep.actors.service_pauses import ServicePauses
 from sagakeep.actors.service_watch import ServiceWatch
 from sagakeep.alert import SAGAS_NAMED_MAX, Alert, Severity, Trouble, count_of
 from sagakeep.errors import Unavailable
@@ -65,11 +66,12 @@ class Alerts:
         read_model: ReadModel,
         gateways: Mapping[str, Gateway],
         now_utc_s: Callable[[], float],
+        pauses: ServicePauses,
     ) -> None:
         self.listeners: list[Callable[[Changed], None]] = []
         self.sources: list[Callable[[], Iterable[Trouble]]] = []  # who else has troubles to tell
         self.raised = 0
-        self.sagas = SagaWatch(committed, now_utc_s, thresholds.stuck_after_s)
+        self.sagas = SagaWatch(committed, now_utc_s, thresholds.stuck_after_s, pauses)
         self._health = health
         self._committed = committed
         self._read_model = read_model

@@ -40,6 +40,7 @@ from sagakeep.actors.registry import Deliver, Registry
 from sagakeep.actors.retention import Retention
 from sagakeep.actors.row_file import RowFile
 from sagakeep.actors.saga import World
+from sagakeep.actors.service_pauses import ServicePauses
 from sagakeep.actors.service_queues import ServiceQueues
 from sagakeep.actors.service_spec import ServiceSpec
 from sagakeep.actors.snapshots import Snapshots
@@ -105,8 +106,7 @@ class Engine:
     ) -> None:
         self._ports = ports
         self._directory = directory
-        self.stopping = trio.Event()
-        self.recovered = trio.Event()
+        self.stopping, self.recovered = trio.Event(), trio.Event()
         self.recovery: RecoverySummary | None = None
         self.report = opened.report
         self.files = opened.files
@@ -125,6 +125,7 @@ class Engine:
             name: self._gateway(name, _spec(name, service), ports, crowded)
             for name, service in services.items()
         }
+        self.pauses = self._pauses(ports, directory)
         world = World(self.journal, self.gateways, self.timers, self.clock, ports.draw)
         self.registry = Registry(world, self.committed, self.read_model, self.history)
         self.snapshots = Snapshots(
@@ -158,6 +159,10 @@ class Engine:
             wake,
             ports.queue_ahead,
         )
+
+    def _pauses(self, ports: Ports, directory: str) -> ServicePauses:
+        now_utc_s = self.clock.now_utc_s
+        return ServicePauses(ports.disk, directory, self.gateways, now_utc_s, ports.run_blocking)
 
     def _journal(self, ports: Ports) -> Journal[Note]:
         note, synced = self.committed.note, self.committed.synced
@@ -196,6 +201,7 @@ class Engine:
             self.read_model,
             self.gateways,
             self.clock.now_utc_s,
+            self.pauses,
         )
 
     def _health(self, ports: Ports, crowded: set[str]) -> Health:
@@ -238,6 +244,7 @@ class Engine:
 
         Raises JournalBroken when the disk fails, JournalCorrupt when a record does not follow from others.
         """
+        await self.pauses.begin()
         async with trio.open_nursery() as outer:
             self.read_model.open(self.files.uuid, journal_end=self.files.end_found)
             await outer.start(self.read_model.run)

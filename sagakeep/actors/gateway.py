@@ -6,8 +6,9 @@
 
 Attempts beyond the bound wait in a fair queue, undos first: a service that is short of room spends it on ending
 sagas. Sagas that are far behind in it sleep, and are woken in time. There they also wait while the throttle lets
-nothing begin: the service is down, asked us to come later, or has had what it may have in a second. An attempt
-that waits has not begun: its timeout does not run, and it is none of its saga's retries.
+nothing begin: the service is down, asked us to come later, or has had what it may have in a second; and while an
+operator has paused the service. An attempt that waits has not begun: its timeout does not run, and it is none of
+its saga's retries.
 
 What is submitted between `hold_back` and `release` (the calls of recovered sagas) joins the queue at a rate that
 begins small, so that ten thousand of them do not stampede a service that may be just starting itself; new
@@ -40,6 +41,7 @@ from sagakeep.messages import Message
 from sagakeep.runtime.mailbox import Mailbox
 from sagakeep.runtime.timers import NEVER_S, Alarm, Timers
 from sagakeep.service import AttemptResult, Call, Outcome
+from sagakeep.service_pause import ServicePause
 
 _log = logging.getLogger(__name__)
 
@@ -97,6 +99,7 @@ class Gateway:
         self._is_one_coming = False
         self._lingering = 0
         self._is_draining = False
+        self.paused: ServicePause | None = None  # by an operator: nothing begins
         self._fewer_in_flight = trio.Event()
         self._nursery: trio.Nursery | None = None
 
@@ -137,6 +140,11 @@ class Gateway:
         """What a saga that sleeps waits for here."""
         return (*self.queue.places(saga_id), *self._held_back.places(saga_id))
 
+    @property
+    def asleep_count(self) -> int:
+        """How many attempts of sagas that sleep wait here."""
+        return self.queue.asleep_count + self._held_back.asleep_count
+
     def forget(self, saga_id: str) -> None:
         """A saga that sleeps will not come back for its places."""
         self.queue.forget(saga_id)
@@ -150,6 +158,15 @@ class Gateway:
         """Begin what was held back, at no more than RECOVERED_CALLS_PER_S; what comes now is not held back."""
         self._is_holding_back = False
         self._released.set()
+
+    def pause(self, pause: ServicePause) -> None:
+        """Begin nothing more until `resume`; what is in flight ends, what is submitted waits."""
+        self.paused = pause
+
+    def resume(self) -> None:
+        """Begin again what waits, as ever."""
+        self.paused = None
+        self._unblock()
 
     async def drain(self) -> None:
         """Begin nothing more, and wait until what is in flight has ended or timed out."""
@@ -186,10 +203,12 @@ class Gateway:
         self._employ_if_free()
 
     def _is_slow(self) -> bool:
-        return not self.throttle.is_free or self.queue.length > limits.QUEUE_AWAKE_MAX
+        if self.paused is not None or not self.throttle.is_free:
+            return True
+        return self.queue.length > limits.QUEUE_AWAKE_MAX
 
     def _employ_if_free(self) -> None:
-        if not (self._is_one_coming or self._is_blocked):
+        if not (self._is_one_coming or self._is_blocked or self.paused is not None):
             self._employ()
 
     async def _release_gradually(self) -> None:
@@ -241,7 +260,7 @@ class Gateway:
         """Look again whether something may begin."""
         self._is_blocked = False
         self._alarm.drop()
-        if self.queue.length and not self._is_one_coming:
+        if self.queue.length and not self._is_one_coming and self.paused is None:
             self._employ()
 
     def _dropped(self) -> None:
@@ -268,7 +287,7 @@ class Gateway:
 
     def next_job(self) -> Job | None:
         """What a worker is to do next, None when nothing waits or is to be begun."""
-        if self._is_draining or not self.queue.length:
+        if self._is_draining or self.paused is not None or not self.queue.length:
             return None
         job = self.queue.pop() if self.throttle.is_free else self._next_throttled()
         if job is not None and self.queue.length and not self._is_one_coming:

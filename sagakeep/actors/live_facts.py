@@ -26,11 +26,14 @@ def live_facts(
 
 
 def _queue(now: ServiceState) -> Queue:
-    return Queue(now.in_flight, now.queued, now.concurrency, _note(now))
+    is_paused = now.paused is not None
+    return Queue(now.in_flight, now.queued, now.concurrency, _note(now), is_paused)
 
 
 def _note(now: ServiceState) -> str:
     """Say why calls are held back, though there may be room for them."""
+    if now.paused is not None:
+        return f"it is {now.paused.words(time_view(now.paused.since_utc_s))}"
     if now.breaker is not BreakerState.CLOSED:
         since = time_view(now.breaker_since_utc_s)
         probing = "a probe is under way"

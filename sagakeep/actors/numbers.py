@@ -196,6 +196,8 @@ def _of_services(gateways: Mapping[str, Gateway]) -> Iterator[Metric]:
         for state in BreakerState
     )
     yield _gauges("service_breaker", text, ["service", "state"], breakers)
+    paused = (((name,), one.paused is not None) for name, one in gateways.items())
+    yield _gauges("service_paused", "1 while an operator has paused it", services, paused)
 
 
 def _of_calls(gateways: Mapping[str, Gateway]) -> Iterator[Metric]:

@@ -5,15 +5,16 @@
     held      noted when they move
 
 A saga is late when whatever it waits for should have come long ago (sagakeep.alert.due_utc_s): it may wait in a
-queue of a service that is short of room, or something is broken. A round never holds the loop up
-and costs a hundredth of a processor while many are awake; a million that sleep cost it nothing.
+queue of a service that is short of room, or something is broken. One that waits for a service which an operator
+has paused is not late. A round never holds the loop up and costs a hundredth of a processor while many are awake;
+a million that sleep cost it nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
@@ -30,6 +31,17 @@ REST_S: Final = 0.05
 PAUSE_S: Final = 1.0
 
 
+class Holder(Protocol):
+    """Who may have a reason for a saga to wait: the pauses of services, as far as this module knows them."""
+
+    @property
+    def asleep_count(self) -> int: ...
+
+    def holds(self, state: SagaState) -> bool: ...
+
+    def holds_asleep(self, saga_id: str) -> bool: ...
+
+
 class SagaWatch:
     """Goes round; `troubles` is what the last whole round found.
 
@@ -37,11 +49,16 @@ class SagaWatch:
     """
 
     def __init__(
-        self, committed: Committed, now_utc_s: Callable[[], float], stuck_after_s: float
+        self,
+        committed: Committed,
+        now_utc_s: Callable[[], float],
+        stuck_after_s: float,
+        holder: Holder,
     ) -> None:
         self._live = committed.live
         self._now_utc_s = now_utc_s
         self._stuck_after_s = stuck_after_s
+        self._holder = holder
         self._began_utc_s = now_utc_s()  # what was late before this process is not its lateness
         self._held: dict[str, None] = {}  # in the order in which they came to be
         self.troubles: list[Trouble] = []
@@ -59,7 +76,7 @@ class SagaWatch:
         await self._find_held()
         while True:
             late = await self._late_awake()
-            late_asleep = self._live.overdue_count(self._late_before_utc_s())
+            late_asleep = self._late_asleep_count()
             names = await self._late_asleep(min(late_asleep, SAGAS_NAMED_MAX))
             self.troubles = [
                 *self._stuck(len(late) + late_asleep, sorted(late) + sorted(names)),
@@ -87,6 +104,11 @@ class SagaWatch:
                 await trio.sleep(REST_S)
         return late
 
+    def _late_asleep_count(self) -> int:
+        """At least so many; while services are paused, what waits for them is taken to be late."""
+        overdue = self._live.overdue_count(self._late_before_utc_s())
+        return max(0, overdue - self._holder.asleep_count) if overdue else 0
+
     async def _late_asleep(self, wanted: int) -> list[str]:
         """Name so many of those that should have been woken."""
         names: list[str] = []
@@ -94,7 +116,8 @@ class SagaWatch:
             return names
         for count, saga_id in enumerate(self._live.asleep_ids(), start=1):
             should_utc_s = self._live.due_utc_s(saga_id)
-            if should_utc_s and should_utc_s < self._late_before_utc_s():
+            is_late = should_utc_s and should_utc_s < self._late_before_utc_s()
+            if is_late and not self._holder.holds_asleep(saga_id):
                 names.append(saga_id)
             if len(names) == wanted:
                 break
@@ -103,7 +126,9 @@ class SagaWatch:
         return names
 
     def _is_late(self, state: SagaState) -> bool:
-        return state.status in saga_status.MOVING and due_utc_s(state) < self._late_before_utc_s()
+        if state.status not in saga_status.MOVING:
+            return False
+        return due_utc_s(state) < self._late_before_utc_s() and not self._holder.holds(state)
 
     def _late_before_utc_s(self) -> float:
         """What was due before this time is late; nothing is until the process has had its time."""

@@ -34,8 +34,9 @@ class ServiceQueues:
 
 def _reason(gateway: Gateway) -> str:
     queued, breaker = gateway.statistics().queued, gateway.throttle.breaker
+    how = f"whose breaker is {breaker}" if gateway.paused is None else "which is paused"
     return (
-        f"{queued} attempts wait for service {gateway.name!r}, whose breaker is {breaker}:"
+        f"{queued} attempts wait for service {gateway.name!r}, {how}:"
         f" from {gateway.queue_max} on no new saga that needs it is taken"
     )
 

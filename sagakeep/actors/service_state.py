@@ -8,12 +8,13 @@ from sagakeep.actors.breaker import BreakerState
 from sagakeep.actors.gateway import Gateway
 from sagakeep.runtime.clock import Clock
 from sagakeep.runtime.timers import NEVER_S
+from sagakeep.service_pause import ServicePause
 
 
 class ServiceState(NamedTuple):
     """`failures` are those in a row, `rate_per_s` what may begin in a second just now, and `next_at_utc_s` when
     the next attempt may. Times are None when there is nothing to wait for; that one also while a probe is under
-    way, whose end nobody knows."""
+    way or it is paused, whose end nobody knows."""
 
     breaker: BreakerState
     breaker_since_utc_s: float
@@ -27,6 +28,7 @@ class ServiceState(NamedTuple):
     rate_per_s: float | None
     held_off_until_utc_s: float | None
     next_at_utc_s: float | None
+    paused: ServicePause | None
 
 
 def state_of(gateway: Gateway, clock: Clock) -> ServiceState:
@@ -50,5 +52,6 @@ def state_of(gateway: Gateway, clock: Clock) -> ServiceState:
         spec.rate_limit_per_s or None,
         throttle.rate_per_s,
         time_or_none(throttle.held_off_until_s),
-        time_or_none(throttle.next_at_s),
+        time_or_none(throttle.next_at_s) if gateway.paused is None else None,
+        gateway.paused,
     )

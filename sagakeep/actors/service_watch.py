@@ -13,6 +13,7 @@ from sagakeep.actors.gateway import Gateway
 from sagakeep.alert import Severity, Trouble
 from sagakeep.runtime.histogram import Histogram
 from sagakeep.thresholds import Thresholds
+from sagakeep.view import time_view
 
 WINDOW_S: Final = 60.0
 ATTEMPTS_MIN: Final = 20  # below it a share says nothing
@@ -42,7 +43,7 @@ class ServiceWatch:
         then = self._looks[0] if self._looks else now
         self._looks.append(now)
         ended = [after - before for after, before in zip(now.ended, then.ended, strict=True)]
-        found = [self._breaker()]
+        found = [self._breaker(), self._pause()]
         if sum(ended) >= ATTEMPTS_MIN:
             found += [self._errors(ended), self._slowness(tally.seconds.since(then.seconds))]
         return [trouble for trouble in found if trouble is not None]
@@ -57,6 +58,21 @@ class ServiceWatch:
             Severity.CRITICAL,
             f"service {gateway.name!r} counts as down; {waiting} attempts wait for it",
             "see whether the service is up; it is tried again by itself",
+            gateway.name,
+            waiting,
+        )
+
+    def _pause(self) -> Trouble | None:
+        gateway, pause = self._gateway, self._gateway.paused
+        if pause is None:
+            return None
+        waiting = gateway.statistics().queued
+        return Trouble(
+            "service_paused",
+            Severity.WARNING,
+            f"service {gateway.name!r} is {pause.words(time_view(pause.since_utc_s))};"
+            f" {waiting} attempts wait for it",
+            f"resume it when it may be called again: sagakeep service resume {gateway.name}",
             gateway.name,
             waiting,
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from sagakeep.commands.options import JSON_OPTION, asks_server
+from sagakeep.commands.service import state_word
 from sagakeep.saga_status import FINAL
 
 if TYPE_CHECKING:
@@ -112,10 +113,10 @@ def _services(services: Any, before: Any, seconds: float) -> RenderableType:
     from sagakeep.commands import screen
 
     known = {one["name"]: one["attempts"] for one in before or ()}
-    made = screen.table("SERVICE", "BREAKER", ">IN FLIGHT", ">QUEUED", ">CALLS/S", ">CALLS")
+    made = screen.table("SERVICE", "STATE", ">IN FLIGHT", ">QUEUED", ">CALLS/S", ">CALLS")
     for one in services:
         rate = (one["attempts"] - known.get(one["name"], one["attempts"])) / (seconds or 1.0)
-        state = one["breaker"]["state"]
+        state = state_word(one)
         made.add_row(
             screen.cell(one["name"]),
             screen.cell(state, "" if state == "closed" else "bold red"),

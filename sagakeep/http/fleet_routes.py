@@ -4,15 +4,46 @@ from __future__ import annotations
 
 from typing import Final
 
+from sagakeep import limits
 from sagakeep.http import fleet_handlers as handlers
-from sagakeep.http.schema import Answer, Operation, Parameter
+from sagakeep.http.handlers import Handler
+from sagakeep.http.replies import ServiceView
+from sagakeep.http.requests import RetryRequest
+from sagakeep.http.schema import Answer, Body, Operation, Parameter
 from sagakeep.http.sse import MEDIA_TYPE
 from sagakeep.published import FeedEventView
 from sagakeep.state import SagaStatus
 
 _TEXT: Final = {"type": "string"}
 
+_ACTOR: Final = Parameter(
+    "Saga-Actor",
+    "header",
+    {"type": "string", "pattern": limits.ACTOR_PATTERN},
+    "Who asks, as stated; a key that is shown says it better, and stands.",
+)
+
+
+def _of_service(verb: str, handler: Handler, summary: str) -> Operation:
+    return Operation(
+        "PUT",
+        f"/api/services/{{name}}/{verb}",
+        handler,
+        summary,
+        {200: [Answer("The service, now.", ServiceView)]},
+        errors=(404, 415, 422),
+        parameters=(_ACTOR,),
+        body=Body(RetryRequest, is_required=False),
+    )
+
+
 FLEET_ROUTES: Final = (
+    _of_service(
+        "pause",
+        handlers.pause_service,
+        "Let no call of a service begin until it is resumed, over restarts too.",
+    ),
+    _of_service("resume", handlers.resume_service, "Let calls of a service begin again."),
     Operation(
         "GET",
         "/api/events",

@@ -224,11 +224,13 @@ async def get_health(orchestrator: Orchestrator, request: Request) -> Response:
     checks = orchestrator.health()
     is_ok = all(check.ok for check in checks.values())
     shown = {name: check._asdict() for name, check in checks.items()}
+    services = orchestrator.service_states()
     severities = [alert.trouble.severity for alert in orchestrator.alerts()]
     body = {
         "status": "ok" if is_ok else "unavailable",
         "checks": shown,
         "alerts": {one: severities.count(one) for one in Severity},
+        "pausedServices": sorted(name for name, one in services.items() if one.paused),
     }
     return json_reply(body, 200 if is_ok else 503)
 

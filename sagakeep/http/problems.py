@@ -30,6 +30,7 @@ from sagakeep.errors import (
     SagaExists,
     SagakeepError,
     SagaNotFound,
+    ServiceNotFound,
     Unavailable,
     UnknownStep,
 )
@@ -50,6 +51,7 @@ KINDS: Final[Mapping[type[SagakeepError], Kind]] = {
     InvalidDefinition: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "Invalid saga definition"),
     InvalidMoment: Kind(HTTPStatus.BAD_REQUEST, "Invalid moment"),
     SagaNotFound: Kind(HTTPStatus.NOT_FOUND, "Saga not found"),
+    ServiceNotFound: Kind(HTTPStatus.NOT_FOUND, "Service not found"),
     SagaExists: Kind(HTTPStatus.CONFLICT, "Saga exists"),
     IdempotencyKeyReused: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "Idempotency key reused"),
     MoveRefused: Kind(HTTPStatus.CONFLICT, "Move refused"),

@@ -14,6 +14,7 @@ from sagakeep.alert import Severity
 from sagakeep.findings.finding import Finding
 from sagakeep.orchestrator import ServiceState
 from sagakeep.published import AlertView, Cursor, EventView, SagaView, Time
+from sagakeep.service_pause import ServicePause
 from sagakeep.state import SagaState
 from sagakeep.view import etag_of, saga_view, time_view
 
@@ -85,11 +86,13 @@ class CheckView(TypedDict):
 
 
 class HealthView(TypedDict):
-    """How the server is: `ok` when every check is, else `unavailable`; and how many alerts there are."""
+    """How the server is: `ok` when every check is, else `unavailable`; how many alerts there are, and which
+    services an operator has paused."""
 
     status: str
     checks: dict[str, CheckView]
     alerts: dict[Severity, int]
+    pausedServices: list[str]
 
 
 class AlertsView(TypedDict):
@@ -107,11 +110,19 @@ class BreakerView(TypedDict):
     failures: int
 
 
+class ServicePauseView(TypedDict):
+    """Who lets nobody call a service, since when and why."""
+
+    since: Time
+    by: str
+    reason: str
+
+
 class ServiceView(TypedDict):
-    """What a service is asked, and what waits for it. `rateLimit` is what its configuration allows in a second,
-    `rate` what may begin in a second just now, null for any number; `heldOffUntil` is what it asked for by
-    Retry-After; `nextAt` when the next attempt that waits may begin, null when it only waits for others to
-    end."""
+    """What a service is asked, and what waits for it. While it is `paused` no call begins. `rateLimit` is what
+    its configuration allows in a second, `rate` what may begin in a second just now, null for any number;
+    `heldOffUntil` is what it asked for by Retry-After; `nextAt` when the next attempt that waits may begin, null
+    when it only waits for others to end."""
 
     name: str
     breaker: BreakerView
@@ -124,6 +135,7 @@ class ServiceView(TypedDict):
     rate: float | None
     heldOffUntil: Time | None
     nextAt: Time | None
+    paused: ServicePauseView | None
 
 
 class ServicesView(TypedDict):
@@ -134,6 +146,7 @@ class ServicesView(TypedDict):
 
 def service_view(name: str, state: ServiceState) -> ServiceView:
     """Show a service."""
+    pause = state.paused
     return {
         "name": name,
         "breaker": {
@@ -150,7 +163,12 @@ def service_view(name: str, state: ServiceState) -> ServiceView:
         "rate": state.rate_per_s,
         "heldOffUntil": _time_or_none(state.held_off_until_utc_s),
         "nextAt": _time_or_none(state.next_at_utc_s if state.queued else None),
+        "paused": None if pause is None else _pause_view(pause),
     }
+
+
+def _pause_view(pause: ServicePause) -> ServicePauseView:
+    return {"since": time_view(pause.since_utc_s), "by": pause.by, "reason": pause.note}
 
 
 def _time_or_none(at_utc_s: float | None) -> str | None:

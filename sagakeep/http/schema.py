@@ -88,6 +88,9 @@ _ALWAYS: Final = (*_ALWAYS_OPEN, 401, 503)
 _SAGA_ID: Final = Parameter(
     "id", "path", {"type": "string", "pattern": limits.NAME_PATTERN}, "The saga's id."
 )
+_SERVICE: Final = Parameter(
+    "name", "path", {"type": "string", "pattern": limits.NAME_PATTERN}, "The service's name."
+)
 _KEY: Final[Document] = {"key": []}
 
 
@@ -148,6 +151,7 @@ def _operation(operation: Operation, schema_of: Mapping[int, Document]) -> Docum
         "responses": replies,
     }
     named = (_SAGA_ID,) if "{id}" in operation.path else ()
+    named = (_SERVICE,) if "{name}" in operation.path else named
     if parameters := [_parameter(one) for one in (*named, *operation.parameters)]:
         described["parameters"] = parameters
     if operation.body is not None:

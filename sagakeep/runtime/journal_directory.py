@@ -5,6 +5,7 @@
     HEAD            the highest segment in use; replaced each time a segment is begun
     REPAIR          a repair that was decided on and is not finished: see `amendment`
     RESTORE         a restore that is not finished: nothing here is to be used yet
+    PAUSED          services that nobody calls: see `sagakeep.actors.service_pauses`
     wal/*.seg       the segments
     archive/*.zst   segments that are not written to any more, compressed: see `archive`
     snap/*.snap     snapshots
