@@ -10,7 +10,7 @@ space := $(empty) $(empty)
 COVERED_WHOLE := $(subst $(space),$(comma),$(addprefix sagakeep/,machine.py transitions.py changes.py \
 	course.py runtime/frame.py runtime/segment.py runtime/journal_*.py))
 
-.PHONY: run test check lint types cover fuzz rules rules-tools bench bench-all soak soak-tools clean setup
+.PHONY: run test check lint types cover fuzz rules rules-tools ui-tools ui-pictures bench bench-all soak soak-tools clean setup
 
 run: setup
 	$(BIN)/python -m sagakeep serve --demo
@@ -27,7 +27,7 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-check: lint types rules cover fuzz
+check: lint types rules ui-tools cover fuzz
 
 # What is shipped for Prometheus, by Prometheus' own tool.
 rules: rules-tools
@@ -48,6 +48,15 @@ cover: setup
 fuzz: setup
 	PYTHONPATH=tests $(BIN)/python -m fuzz raw --requests 10000 --seed 20261127 --json
 	PYTHONPATH=tests $(BIN)/python -m fuzz contract --requests 1500 --seed 20261127 --json
+
+# Debian's Chromium, in which the tests look at the dashboard; without it they say so and are skipped.
+ui-tools:
+	@command -v chromium >/dev/null \
+		|| { apt-get update --quiet=2 && apt-get install --yes --quiet=2 --no-install-recommends chromium; } >/dev/null
+
+# The pictures of docs/ui, taken anew.
+ui-pictures: setup ui-tools
+	PYTHONPATH=tests $(BIN)/python -m ui_pictures
 
 bench: setup
 	$(BIN)/python -m bench engine --json

@@ -22,11 +22,11 @@ LINE = re.compile(
 class Server:
     """`sagakeep serve` as a process."""
 
-    def __init__(self, directory, *args, **environ):
+    def __init__(self, directory, *args, port=0, **environ):
         command = [sys.executable, "-m", "sagakeep", "serve", "--data", str(directory), *args]
         self.log = open(f"{directory}.log", "ab+")  # noqa: SIM115 - closed by `close`
         self.process = subprocess.Popen(
-            [*command, "--bind", "127.0.0.1:0"],
+            [*command, "--bind", f"127.0.0.1:{port}"],
             stdout=subprocess.PIPE,
             stderr=self.log,
             env={**os.environ, **environ},

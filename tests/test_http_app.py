@@ -676,7 +676,7 @@ async def test_a_method_that_a_path_does_not_know_is_refused(
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/api", "/api/sagas/", "/api/sagas/x/", "/api/sagas/x/steps"]
+    "path", ["/docs", "/api", "/api/sagas/", "/api/sagas/x/", "/api/sagas/x/steps"]
 )
 async def test_a_path_that_is_not_there_is_not_found(api: AsgiClient, path: str) -> None:
     await refused(api, 404, "GET", path)

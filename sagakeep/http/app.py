@@ -12,6 +12,8 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from sagakeep.http.auth import DASHBOARD
+from sagakeep.http.dashboard import Dashboard
 from sagakeep.http.handlers import Handler
 from sagakeep.http.problems import EXCEPTION_HANDLERS
 from sagakeep.http.routes import ROUTES
@@ -48,6 +50,8 @@ def make_app(orchestrator: Orchestrator, *, is_keyed: bool = False) -> Starlette
     for operation in ROUTES:
         paths.setdefault(operation.path, {})[operation.method] = operation.handler
     routes = [Route(path, _Resource(methods, orchestrator)) for path, methods in paths.items()]
+    dashboard = Dashboard()
+    routes += [Route(path, dashboard) for path in ("/", DASHBOARD, DASHBOARD + "/{page:path}")]
     app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
     app.router.redirect_slashes = False
     app.state.openapi = msgspec.json.encode(openapi_document(ROUTES, is_keyed=is_keyed))

@@ -20,7 +20,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from sagakeep.errors import ConfigurationError
 from sagakeep.http.problems import problem
 
-OPEN_PATHS: Final = frozenset({"/api/sagas/health"})
+OPEN_PATHS: Final = frozenset({"/api/sagas/health", "/"})
+DASHBOARD: Final = "/ui"  # its files are no secret; what they show is asked for with a key
 _READS: Final = frozenset({"GET", "HEAD"})
 _BEARER: Final = re.compile(rb"bearer +([\x21-\x7e]+)", re.IGNORECASE)
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -75,7 +76,7 @@ def authenticate(app: ASGIApp, keys: Sequence[ApiKey]) -> ASGIApp:
         principal = _principal_of(scope, keys) if keys else LOCAL
         if principal is not None:
             scope.setdefault("state", {})["principal"] = principal
-        if scope["path"] in OPEN_PATHS and scope["method"] in _READS:
+        if _is_open(scope["path"]) and scope["method"] in _READS:
             await app(scope, receive, send)
         elif principal is None:
             await _unauthorized(scope)(scope, receive, send)
@@ -85,6 +86,10 @@ def authenticate(app: ASGIApp, keys: Sequence[ApiKey]) -> ASGIApp:
             await app(scope, receive, send)
 
     return wrapped
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path == DASHBOARD or path.startswith(f"{DASHBOARD}/")
 
 
 def allows(role: Role, wanted: Role) -> bool:

@@ -21,6 +21,7 @@ from sagakeep.explanation_text import explanation_text
 from sagakeep.explanation_view import explanation_view
 from sagakeep.findings.finding import Finding
 from sagakeep.findings.review import findings_in
+from sagakeep.http.auth import LOCAL, Principal
 from sagakeep.http.problems import document_of
 from sagakeep.http.queries import events_query_of, moment_of, reason_of, saga_query_of
 from sagakeep.http.replies import (
@@ -246,6 +247,16 @@ async def get_services(orchestrator: Orchestrator, request: Request) -> Response
 
 async def get_metrics(orchestrator: Orchestrator, request: Request) -> Response:
     return Response(orchestrator.metrics(), media_type=METRICS_MEDIA_TYPE)
+
+
+async def who_am_i(orchestrator: Orchestrator, request: Request) -> Response:
+    principal: Principal = request.scope.get("state", {}).get("principal", LOCAL)
+    view = {
+        "name": principal.name,
+        "role": principal.role,
+        "isKeyed": principal is not LOCAL,
+    }
+    return json_reply(view)
 
 
 async def get_openapi(orchestrator: Orchestrator, request: Request) -> Response:

@@ -144,6 +144,14 @@ class ServicesView(TypedDict):
     services: list[ServiceView]
 
 
+class WhoView(TypedDict):
+    """Who asks: the name of the key and its role; `isKeyed` is false where the server wants no keys."""
+
+    name: str
+    role: Literal["viewer", "operator", "admin"]
+    isKeyed: bool
+
+
 def service_view(name: str, state: ServiceState) -> ServiceView:
     """Show a service."""
     pause = state.paused

@@ -23,6 +23,7 @@ from sagakeep.http.replies import (
     HealthView,
     SagaPageView,
     ServicesView,
+    WhoView,
 )
 from sagakeep.http.requests import CompensateRequest, ResolveRequest, RetryRequest
 from sagakeep.http.schema import Answer, Body, Operation, Parameter
@@ -316,6 +317,13 @@ ROUTES: Final = (
         handlers.get_services,
         "Show what each service is asked, what waits for it, and why.",
         {200: [Answer("The services, by name.", ServicesView)]},
+    ),
+    Operation(
+        "GET",
+        "/api/whoami",
+        handlers.who_am_i,
+        "Ask who you are here, and what you may do.",
+        {200: [Answer("Whose key it is.", WhoView)]},
     ),
     Operation(
         "GET",
