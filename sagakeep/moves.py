@@ -19,10 +19,11 @@ from sagakeep import messages as m
 from sagakeep.effects import RunCall, call_of, outstanding
 from sagakeep.errors import MoveRefused
 from sagakeep.events import Resolution
-from sagakeep.machine import Decision, decide, resolutions
+from sagakeep.machine import Decision, decide
 from sagakeep.service import Call
 from sagakeep.standing import current_step
 from sagakeep.state import SagaState, SagaStatus
+from sagakeep.steering import resolutions
 
 FieldPlace = Literal["body", "query"]
 FieldType = Literal["string", "any"]

@@ -20,7 +20,7 @@ LAYERS = {
     "ground": "errors limits",
     "pure": """
         service service_bounds definition events messages saga_status step_status state transitions changes course
-        machine effects plan graph order mapping expression backoff codec validation conversion faults
+        machine steering effects plan graph order mapping expression backoff codec validation conversion faults
         json_text json_value pointer redaction reply published standing view bind transitions_page
         json_place definition_file alert thresholds webhook webhook_secret findings.*
         classification moment moves waits story undo_plan explanation explained explanation_view

@@ -17,9 +17,10 @@ from sagakeep.effects import RunCall, WaitUntil, outstanding
 from sagakeep.errors import MoveRefused, SagakeepError, SagaNotFound, UnknownStep
 from sagakeep.graph import Graph, graph_of
 from sagakeep.limits import STEPS_MAX
-from sagakeep.machine import allowed_moves, create, decide, resolutions
+from sagakeep.machine import create, decide
 from sagakeep.service import AttemptResult, Outcome
 from sagakeep.state import FINAL, HELD, SagaState, SagaStatus, StepStatus
+from sagakeep.steering import allowed_moves, resolutions
 from sagakeep.transitions import evolve
 from sagakeep.validation import parse_definition
 

@@ -21,9 +21,9 @@ from sagakeep import messages as m
 from sagakeep.effects import RunCall, WaitUntil, idempotency_key, outstanding
 from sagakeep.errors import SagakeepError
 from sagakeep.graph import graph_of
-from sagakeep.machine import resolutions
 from sagakeep.service import AttemptResult, Outcome
 from sagakeep.state import FINAL, HELD, SagaState, SagaStatus, StepStatus
+from sagakeep.steering import resolutions
 from sagakeep.validation import parse_definition
 
 S, T = SagaStatus, StepStatus

@@ -14,10 +14,10 @@ from test_view import REFUSED, Story
 from sagakeep import messages as m
 from sagakeep.effects import RunCall, call_of
 from sagakeep.errors import MoveRefused
-from sagakeep.machine import allowed_moves
 from sagakeep.moves import MOVES, Move, moves_of
 from sagakeep.service import AttemptResult, Call, Outcome
 from sagakeep.state import SagaStatus
+from sagakeep.steering import allowed_moves
 from sagakeep.undo_plan import UndoPlan, undo_plan
 
 DONE = AttemptResult(Outcome.DONE)

@@ -420,13 +420,13 @@ MACHINE = (
     ),
     Bug(
         "retried-more-often-than-allowed",
-        "sagakeep/machine.py",
+        "sagakeep/steering.py",
         "    if state.retry_count >= state.definition.retries_max:\n        why",
         "    if state.retry_count > state.definition.retries_max:\n        why",
     ),
     Bug(
         "deleted-while-it-runs",
-        "sagakeep/machine.py",
+        "sagakeep/steering.py",
         '    if state.status not in FINAL | HELD:\n        raise _refuse(state, "delete"',
         '    if not state.status:\n        raise _refuse(state, "delete"',
     ),
@@ -438,7 +438,7 @@ MACHINE = (
     ),
     Bug(
         "undone-though-the-pivot-is-done-on-request",
-        "sagakeep/machine.py",
+        "sagakeep/steering.py",
         '    if pivot_is_done(state):\n        raise _refuse(state, "compensate"',
         '    if not state:\n        raise _refuse(state, "compensate"',
     ),

@@ -13,7 +13,6 @@ import trio
 from sagakeep.effects import RunCall, call_of
 from sagakeep.errors import JournalCorrupt, SagakeepError
 from sagakeep.http.app import make_app
-from sagakeep.machine import resolutions
 from sagakeep.orchestrator import Orchestrator
 from sagakeep.runtime.journal_files import open_journal
 from sagakeep.saga_status import COMPENSATION_FAILED
@@ -23,6 +22,7 @@ from sagakeep.simulation.ledger import Promise
 from sagakeep.simulation.service import Behaviour, Reaction, Script
 from sagakeep.simulation.world import BEGINNING_UTC_S, DIRECTORY, World
 from sagakeep.state import SagaState
+from sagakeep.steering import resolutions
 from simulation import invariants
 from simulation.client import STILL_WITHIN_S, Client
 from simulation.configuration import Configuration, Crash, ServicePlan, configure
