@@ -475,3 +475,22 @@ async def test_time_does_not_run_backwards_for_a_saga_that_had_finished(
     async with keeping(tmp_path, disk, wall_s=NOON - 86_400) as sagas:
         assert (await sagas.compensate("x")).updated_at_utc_s >= before.updated_at_utc_s
         assert (await begin_and_wait(sagas)).created_at_utc_s >= before.updated_at_utc_s
+
+
+async def test_how_long_the_second_completion_took_is_counted_after_a_start_too(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    disk = LeanDisk()
+    async with keeping(tmp_path, disk) as sagas:
+        saga = await begin_and_wait(sagas, step("a", "slow"))
+    async with keeping(tmp_path, disk) as sagas:  # its end is in a snapshot
+        await trio.sleep(10)
+        await sagas.compensate(saga.id)
+        await sagas.wait(saga.id, 10)
+        await sagas.retry(saga.id)
+        again = await sagas.wait(saga.id, 10)
+        counted = sagas.statistics()
+        after_crash = disk.copy()
+    assert again.completed_at_utc_s > saga.completed_at_utc_s + 1
+    async with keeping(tmp_path, after_crash) as sagas:
+        assert sagas.statistics() == counted

@@ -178,6 +178,11 @@ def _state_before(
     return before
 
 
+def _completes_again(before: SagaState, after: SagaState) -> bool:
+    """Has it completed once more? How long that took is counted anew, instead of the first time."""
+    return before.completed_at_utc_s not in (0.0, after.completed_at_utc_s)
+
+
 def _next_piece(folding: Iterator[_Folded], stopwatch: Callable[[], float]) -> _Piece | None:
     until_s = stopwatch() + PIECE_S
     net: dict[str, _Folded] = {}
@@ -185,7 +190,11 @@ def _next_piece(folding: Iterator[_Folded], stopwatch: Callable[[], float]) -> _
     for folded in folding:
         saga_id = folded.state.id
         earlier = net.pop(saga_id, None)
-        net[saga_id] = folded if earlier is None else folded._replace(before=earlier.before)
+        if earlier is not None and _completes_again(earlier.state, folded.state):
+            net[f"{saga_id} {len(net)}"] = earlier  # no id has a space
+        elif earlier is not None:
+            folded = folded._replace(before=earlier.before)
+        net[saga_id] = folded
         records += 1
         events += len(folded.record.events)
         frame = folded.position.frame
