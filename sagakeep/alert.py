@@ -48,10 +48,13 @@ def count_of(sagas: int) -> str:
 
 
 def due_utc_s(state: SagaState) -> float:
-    """By when something must have happened to a saga that is not held, whatever its services do.
+    """By when something must have happened to a saga that is not held, whatever its services do; 0 for one that
+    is paused.
 
     An attempt ends with its timeout, counted from the last thing that happened, which is never too early.
     """
+    if state.paused is not None:
+        return 0.0
     due = state.updated_at_utc_s
     for effect in outstanding(state):
         if isinstance(effect, RunCall):

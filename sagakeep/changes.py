@@ -3,7 +3,8 @@
     STEP_TRANSITIONS[event][step status] -> step status     for the step that the event names
 
 A step that an event finds in a status without an entry makes the event impossible (`transitions.evolve`
-refuses it before it comes here). Every function below is the arguments of one replace.
+refuses it before it comes here). Every function below is the arguments of one replace. What an operator's facts
+change is in sagakeep.interventions.
 
 Pure: no clock, no random, no logging.
 """
@@ -16,9 +17,10 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from sagakeep import events as e
-from sagakeep import saga_status, step_status
-from sagakeep.service import DONE, NOT_DONE, UNKNOWN, Outcome
-from sagakeep.state import CallState, SagaState, SagaStatus, StepState, StepStatus
+from sagakeep import interventions
+from sagakeep.interventions import SKIP_TRANSITIONS, Changes
+from sagakeep.service import DONE, UNKNOWN, Outcome
+from sagakeep.state import CallState, SagaState, StepState, StepStatus
 
 _T = StepStatus
 
@@ -55,29 +57,8 @@ STEP_TRANSITIONS: Final[dict[type[e.Event], dict[StepStatus, StepStatus]]] = {
         _T.FAILED: _T.COMPENSATION_FAILED,  # its doubt is held
         _T.PENDING: _T.COMPENSATION_FAILED,
     },
+    e.StepSkipped: SKIP_TRANSITIONS,
 }
-
-# What an operator's retry makes of a step, by the status of the saga; a step that is not named stays as it is.
-RETRY_TRANSITIONS: Final[dict[SagaStatus, dict[StepStatus, tuple[StepStatus, ...]]]] = {
-    SagaStatus.FAILED: {_T.FAILED: (_T.RETRYING,)},
-    SagaStatus.COMPENSATED: {_T.COMPENSATED: (_T.PENDING,), _T.FAILED: (_T.PENDING,)},
-    SagaStatus.COMPENSATION_FAILED: {_T.COMPENSATION_FAILED: (_T.COMPLETED, _T.FAILED)},
-}
-
-# What an operator's word makes of a step, by the status of the saga; what is not named cannot be resolved.
-RESOLVE_TRANSITIONS: Final[dict[SagaStatus, dict[e.Resolution, dict[StepStatus, StepStatus]]]] = {
-    SagaStatus.FAILED: {
-        "done": {_T.FAILED: _T.COMPLETED},
-        "not_done": {_T.FAILED: _T.FAILED},
-    },
-    SagaStatus.COMPENSATION_FAILED: {
-        "done": {_T.FAILED: _T.COMPLETED, _T.COMPENSATION_FAILED: _T.COMPLETED},
-        "not_done": {_T.FAILED: _T.FAILED, _T.COMPENSATION_FAILED: _T.FAILED},
-        "undone": {_T.COMPENSATION_FAILED: _T.COMPENSATED},
-    },
-}
-
-Changes = dict[str, Any]  # keyword arguments of one replace; mypy checks the leaves, not the bag
 
 
 def _moved(step: StepState, event: e.StepEvent) -> StepStatus:
@@ -101,6 +82,7 @@ def _saga_started(state: SagaState, event: e.SagaStarted, at_utc_s: float) -> Ch
         "error": "",
         "reason": "",
         "scope": "",
+        "down_to": "",
         "doubt_accepted": False,
     }
 
@@ -185,14 +167,16 @@ def _saga_completed(state: SagaState, event: e.SagaCompleted, at_utc_s: float) -
 
 
 def _saga_failed(state: SagaState, event: e.SagaFailed, at_utc_s: float) -> Changes:
-    return {"error": event.error}
+    return {"error": event.error, "paused": None}  # it stands still anyway
 
 
 def _saga_compensating(state: SagaState, event: e.SagaCompensating, at_utc_s: float) -> Changes:
     return {
         "reason": event.reason,
         "scope": event.step_id,
+        "down_to": event.down_to,
         "doubt_accepted": event.reason == "request",
+        "paused": None,
     }
 
 
@@ -232,81 +216,9 @@ def _compensation_exhausted(
 
 def _compensation_failed(state: SagaState, event: e.CompensationFailed, at_utc_s: float) -> Changes:
     if not event.step_id:
-        return {"error": event.error}
+        return {"error": event.error, "paused": None}
     call = _settled(state.steps[event.step_id].compensation, event.outcome, event.error, 0.0)
-    return {"steps": _with_undo(state, event, call), "error": event.error}
-
-
-def _saga_retry(state: SagaState, event: e.SagaRetry, at_utc_s: float) -> Changes:
-    changes: Changes = {"retry_count": state.retry_count + 1, "error": ""}
-    if state.status is saga_status.COMPENSATION_FAILED:
-        again, changes["doubt_accepted"] = _undo_again, True
-    else:
-        again = _do_again if state.status is saga_status.FAILED else _do_undone_again
-    changes["steps"] = {step_id: again(step) for step_id, step in state.steps.items()}
-    return changes
-
-
-def renewed(call: CallState) -> CallState:
-    """The call with a new budget; a new effect, so a new epoch, only where the old one is known not to be."""
-    if call.attempt == 0:
-        return replace(call, outcome=None, error="")
-    if call.outcome is NOT_DONE:
-        return CallState(epoch=call.epoch + 1)
-    return replace(call, attempts_base=call.attempt, retry_at_utc_s=0.0, started_at_utc_s=0.0)
-
-
-def _do_again(step: StepState) -> StepState:
-    if step.status is not step_status.FAILED:
-        return step
-    return replace(step, status=step_status.RETRYING, action=renewed(step.action), probing=False)
-
-
-def _do_undone_again(step: StepState) -> StepState:
-    if step.status is step_status.COMPENSATED:
-        return StepState(
-            action=CallState(epoch=step.action.epoch + 1),
-            compensation=CallState(epoch=step.compensation.epoch + 1),
-        )
-    if step.status is step_status.FAILED:
-        return replace(step, status=step_status.PENDING, action=renewed(step.action), probing=False)
-    return step
-
-
-def _undo_again(step: StepState) -> StepState:
-    if step.status is not step_status.COMPENSATION_FAILED:
-        return step
-    done = step.action.outcome is DONE
-    return replace(
-        step,
-        status=step_status.COMPLETED if done else step_status.FAILED,
-        compensation=renewed(step.compensation),
-    )
-
-
-def _step_resolved(state: SagaState, event: e.StepResolved, at_utc_s: float) -> Changes:
-    step = state.steps[event.step_id]
-    status = RESOLVE_TRANSITIONS[state.status][event.resolution][step.status]
-    others = tuple(name for name in state.completed if name != event.step_id)
-    changes: Changes = {"error": "", "completed": others}
-    if event.resolution == "undone":
-        resolved = replace(
-            step, status=status, compensation=replace(step.compensation, outcome=DONE, error="")
-        )
-    else:
-        is_done = event.resolution == "done"
-        outcome = DONE if is_done else NOT_DONE
-        resolved = replace(
-            step,
-            status=status,
-            action=replace(step.action, outcome=outcome, retry_at_utc_s=0.0),
-            compensation=renewed(step.compensation),
-            result=event.result if is_done else None,
-            probing=False,
-        )
-        if is_done:
-            changes["completed"] = (*others, event.step_id)
-    return {**changes, "steps": {**state.steps, event.step_id: resolved}}
+    return {"steps": _with_undo(state, event, call), "error": event.error, "paused": None}
 
 
 def _saga_deleted(state: SagaState, event: e.SagaDeleted, at_utc_s: float) -> Changes:
@@ -335,10 +247,16 @@ CHANGES: Final[dict[type[e.Event], Callable[[SagaState, Any, float], Changes]]] 
     e.CompensationExhausted: _compensation_exhausted,
     e.CompensationFailed: _compensation_failed,
     e.SagaCompensated: _unchanged,
-    e.SagaRetry: _saga_retry,
+    e.SagaRetry: interventions.saga_retry,
     e.LateReply: _unchanged,
     e.ActorRestarted: _unchanged,
     e.SagaDeleted: _saga_deleted,
-    e.StepResolved: _step_resolved,
+    e.StepResolved: interventions.step_resolved,
+    e.SagaPaused: interventions.saga_paused,
+    e.SagaResumed: interventions.saga_resumed,
+    e.StepSkipped: interventions.step_skipped,
+    e.SagaAbandoned: interventions.saga_abandoned,
+    e.StepEdited: interventions.step_edited,
+    e.SagaRerun: interventions.saga_rerun,
     e.SagaErased: _saga_erased,
 }

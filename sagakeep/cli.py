@@ -310,7 +310,8 @@ def config_show(path: str | None) -> None:
 for command in (
     *(backup, restore, check, prove, submit.submit, show.get, show.list_sagas, show.explain),
     *(show.stats, events.events, watch.watch, top.top, doctor.doctor),
-    *(move.retry, move.compensate, move.resolve, move.cancel, move.delete),
+    *(move.retry, move.compensate, move.resolve, move.cancel, move.delete, move.pause, move.resume),
+    *(move.skip, move.edit, move.finish, move.rerun),
     *(demo.demo, export.export),
     *(analytics.analytics, service.service),
 ):

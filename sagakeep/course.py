@@ -19,7 +19,7 @@ from typing import Final
 
 from sagakeep import events as e
 from sagakeep import saga_status, step_status
-from sagakeep.definition import OnFailure
+from sagakeep.definition import OnFailure, StepKind
 from sagakeep.mapping import MappingError, fill
 from sagakeep.plan import Plan, plan_of
 from sagakeep.service import NOT_DONE, UNKNOWN, Outcome
@@ -42,7 +42,9 @@ Events = Sequence[e.AnyEvent]
 
 
 def follow(state: SagaState, now_utc_s: float) -> Events:
-    """The facts that follow now; apply them and ask again."""
+    """The facts that follow now; apply them and ask again. Of a saga that is paused none does."""
+    if state.paused is not None:
+        return ()
     if state.status is saga_status.RUNNING:
         return _forward(state, now_utc_s)
     if state.status is saga_status.COMPENSATING:
@@ -82,6 +84,12 @@ def give_up(
     probing = outcome is UNKNOWN and state.step(step_id).in_doubt == "probe"
     attempt = state.steps[step_id].action.attempt
     return e.StepFailed(step_id, attempt, outcome, error, latency_s, probing, rule)
+
+
+def doubt_of(state: SagaState, step_id: str) -> Outcome:
+    """What is known of an attempt that nobody heard of again."""
+    is_harmless = state.step(step_id).kind is StepKind.READ_ONLY
+    return NOT_DONE if is_harmless else UNKNOWN
 
 
 # Forward
@@ -196,6 +204,8 @@ def _backward(state: SagaState, now_utc_s: float) -> Events:
             return ()
         return (stuck,)
     left = to_undo(state)
+    if not left and state.down_to:
+        return (e.SagaFailed(f"it was undone down to step {state.down_to!r}, as it was asked"),)
     if not left:
         return (e.SagaCompensated(),)
     later = waited_for(state, left)

@@ -17,12 +17,12 @@ from msgspec.structs import replace
 from sagakeep import saga_status, step_status
 from sagakeep.service import UNKNOWN, Call, Phase
 from sagakeep.state import (
-    HELD,
     SagaState,
     StepState,
     compensation_in_flight,
     is_done,
     pivot_is_done,
+    waits_for_operator,
 )
 
 
@@ -46,21 +46,26 @@ Effect = RunCall | WaitUntil
 
 
 def outstanding(state: SagaState) -> list[Effect]:
-    """List the effects, at most one WaitUntil, the earliest."""
+    """List the effects, at most one WaitUntil, the earliest.
+
+    Of a saga that is paused they are the attempts that were meant before: those that have begun may end, and the
+    others are not begun before it is resumed. No time is waited for.
+    """
     if state.status is saga_status.RUNNING:
         effects, times = _forward(state)
     elif state.status is saga_status.COMPENSATING:
         effects, times = _backward(state)
     else:
         return []
-    if times:
+    if times and state.paused is None:
         effects.append(WaitUntil(min(times)))
     return effects
 
 
 def idle_until(state: SagaState) -> float | None:
-    """Until when a saga only waits, 0 for an operator's word; None when there is something to do."""
-    if state.status in HELD:
+    """Until when a saga that has no attempt in flight only waits, 0 for an operator's word; None when there is
+    something to do."""
+    if waits_for_operator(state):
         return 0.0
     times = []
     for effect in outstanding(state):
@@ -106,6 +111,16 @@ def _probe(step_id: str, step: StepState) -> RunCall:
     return RunCall(step_id, "probe", call.epoch, step.probes + 1, call.retry_at_utc_s)
 
 
+def payload_of(state: SagaState, step_id: str, phase: Phase) -> object:
+    """What a step's next call is sent, as far as that is known: references may not be filled in yet."""
+    spec, step = state.step(step_id), state.steps[step_id]
+    if phase == "compensation" and step.compensation.filled:
+        return step.compensation.filled[0]
+    if phase == "compensation" and spec.compensation_payload is not None:
+        return spec.compensation_payload
+    return step.action.filled[0] if step.action.filled else spec.payload
+
+
 def call_of(state: SagaState, effect: RunCall) -> Call:
     """The attempt that an effect stands for, as its service will see it."""
     spec = state.step(effect.step_id)
@@ -135,9 +150,10 @@ def _about(action: Call, state: SagaState, effect: RunCall) -> Call:
     name, payload = spec.probe, action.payload
     if effect.phase == "compensation":
         name = spec.compensation
-        if spec.compensation_payload is not None:
-            filled = step.compensation.filled
-            payload = filled[0] if filled else spec.compensation_payload
+        if step.compensation.filled:
+            payload = step.compensation.filled[0]
+        elif spec.compensation_payload is not None:
+            payload = spec.compensation_payload
     return replace(
         action,
         action=name,

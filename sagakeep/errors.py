@@ -126,6 +126,10 @@ class MoveRefused(SagakeepError):
         )
 
 
+class SagaMoved(MoveRefused):
+    """The saga has moved on since the version that the wish was for: look again, then decide again."""
+
+
 class UnknownStep(SagakeepError):
     """The saga has no step of this id."""
 

@@ -34,6 +34,7 @@ class SagaCreated(Event, frozen=True, tag=1):
     idempotency_key: str = ""
     body_digest: bytes = b""
     traceparent: str = ""
+    rerun_of: str = ""
 
 
 class SagaStarted(Event, frozen=True, tag=2):
@@ -111,12 +112,14 @@ class SagaFailed(Event, frozen=True, tag=9):
 
 
 class SagaCompensating(Event, frozen=True, tag=10):
-    """What was done, or may have been done, will be undone; with `step_id` only it and its dependents."""
+    """What was done, or may have been done, will be undone; with `step_id` only it and its dependents, with
+    `down_to` only the dependents of that one, and then the saga stands still."""
 
     reason: CompensationReason
     step_id: str = ""
     by: str = ""
     note: str = ""
+    down_to: str = ""
 
 
 class CompensationStarted(Event, frozen=True, tag=11):
@@ -223,6 +226,54 @@ class StepResolved(Event, frozen=True, tag=21):
     note: str = ""
 
 
+class SagaPaused(Event, frozen=True, tag=22):
+    """An operator holds the saga: nothing new is begun until it is resumed; what is out ends, and is recorded."""
+
+    by: str = ""
+    note: str = ""
+
+
+class SagaResumed(Event, frozen=True, tag=23):
+    """The pause is over."""
+
+    by: str = ""
+    note: str = ""
+
+
+class StepSkipped(Event, frozen=True, tag=24):
+    """An operator lets a step count as done that was not: with this result, and with nothing to undo."""
+
+    step_id: str
+    result: object = None
+    by: str = ""
+    note: str = ""
+
+
+class SagaAbandoned(Event, frozen=True, tag=25):
+    """An operator ended the saga by force: what is not undone stays."""
+
+    by: str = ""
+    note: str = ""
+
+
+class StepEdited(Event, frozen=True, tag=26):
+    """A step's action, or what undoes it, was given another payload, and is called with that from now on."""
+
+    step_id: str
+    phase: Phase
+    payload: object
+    by: str = ""
+    note: str = ""
+
+
+class SagaRerun(Event, frozen=True, tag=27):
+    """The saga, which has ended, was run again as another one."""
+
+    rerun_as: str
+    by: str = ""
+    note: str = ""
+
+
 class SagaErased(Event, frozen=True, tag=127):
     """An event stood here that was erased, because its saga was deleted; nothing of it is left but its number.
 
@@ -246,6 +297,8 @@ StepEvent = (
     | CompensationFailed
     | LateReply
     | StepResolved
+    | StepSkipped
+    | StepEdited
 )
 AnyEvent = (
     SagaCreated
@@ -269,6 +322,12 @@ AnyEvent = (
     | ActorRestarted
     | SagaDeleted
     | StepResolved
+    | SagaPaused
+    | SagaResumed
+    | StepSkipped
+    | SagaAbandoned
+    | StepEdited
+    | SagaRerun
     | SagaErased
 )
 
@@ -295,6 +354,12 @@ EVENT_NAMES: Final[dict[type[Event], tuple[str, str]]] = {
     ActorRestarted: ("actor_restarted", "error"),
     SagaDeleted: ("saga_deleted", "info"),
     StepResolved: ("step_resolved", "info"),
+    SagaPaused: ("saga_paused", "info"),
+    SagaResumed: ("saga_resumed", "info"),
+    StepSkipped: ("step_skipped", "info"),
+    SagaAbandoned: ("saga_abandoned", "error"),
+    StepEdited: ("step_edited", "info"),
+    SagaRerun: ("saga_rerun", "info"),
     SagaErased: ("saga_erased", "info"),
 }
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TypedDict
 
 from sagakeep.moves import FieldPlace, FieldType
-from sagakeep.published import Shown, Time
+from sagakeep.published import RemainsView, Shown, Time
 from sagakeep.service import Outcome, Phase
 from sagakeep.state import SagaStatus
-from sagakeep.waits import TimerReason, WaitKind
+from sagakeep.waits import WaitKind, WaitReason
 
 
 class SentenceView(TypedDict):
@@ -24,7 +24,8 @@ class SentenceView(TypedDict):
 
 class WaitView(TypedDict):
     """One thing that is waited for: a `call` in flight `since`, a `queue` of a service, a `timer` `until`, or an
-    `operator`. `reason` is `backoff` or `deadline` of a timer, `service_paused` of a queue that stands."""
+    `operator`. `reason` is `backoff` or `deadline` of a timer, `service_paused` of a queue that stands, `paused`
+    of an operator who paused the saga."""
 
     kind: WaitKind
     text: str
@@ -36,7 +37,7 @@ class WaitView(TypedDict):
     key: str
     since: Time | None
     until: Time | None
-    reason: TimerReason
+    reason: WaitReason
 
 
 class CallView(TypedDict):
@@ -60,16 +61,10 @@ class UndoCallView(CallView):
     payloadKnown: bool
 
 
-class RemainsView(TypedDict):
-    """A step whose effect is there, or may be, and stays."""
-
-    stepID: str
-    why: str
-
-
 class UndoView(TypedDict):
     """What an undo would do now. `move` begins it, "" when it is under way, over, or refused (`refusal`).
-    `unlessDone` is a pivot in flight: if it is done, nothing is undone."""
+    `unlessDone` is a pivot in flight: if it is done, nothing is undone. `endsAs` is how the saga is then, null
+    when nothing is undone."""
 
     move: str
     refusal: str
@@ -78,6 +73,14 @@ class UndoView(TypedDict):
     calls: list[UndoCallView]
     remains: list[RemainsView]
     stopsAt: str
+    endsAs: SagaStatus | None
+
+
+class PlanView(UndoView):
+    """What one wish to undo would do. It is made as it was planned if it is sent with this `planId`, and refused
+    if the saga has moved since."""
+
+    planId: str
 
 
 class FieldView(TypedDict):
@@ -95,7 +98,8 @@ class FieldView(TypedDict):
 
 class MoveView(TypedDict):
     """One move of an operator, `isLegal` or not (`refusal`), how it is made, and what comes of it at once. `body`
-    is what its request must say at least; `command` makes it on the command line."""
+    is what its request must say at least; `command` makes it on the command line; `leaves` is what stays behind
+    for good."""
 
     move: str
     isLegal: bool
@@ -103,12 +107,13 @@ class MoveView(TypedDict):
     method: str
     path: str
     fields: list[FieldView]
-    body: dict[str, str]
+    body: dict[str, Shown]
     command: str
     text: str
     becomes: SagaStatus | None
     begins: list[CallView]
     settlesFirst: list[str]
+    leaves: list[RemainsView]
 
 
 class ExplanationView(TypedDict):

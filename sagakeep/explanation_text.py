@@ -20,7 +20,7 @@ def explanation_text(view: ExplanationView) -> str:
     lines += [f"Also: {wait['text']}." for wait in view["alsoWaitsFor"]]
     for title, body in (
         ("What happened", _story_lines(view)),
-        ("What an undo would do now", _undo_lines(view["undo"])),
+        ("What an undo would do now", undo_lines(view["undo"])),
         ("What you can do", _move_lines(view["moves"])),
     ):
         lines += ["", title, *(f"{_INDENT}{line}" for line in body)]
@@ -37,7 +37,8 @@ def _story_lines(view: ExplanationView) -> Iterator[str]:
             yield f"{'':>4}  {'':27}  {because}"
 
 
-def _undo_lines(undo: UndoView) -> Iterator[str]:
+def undo_lines(undo: UndoView) -> Iterator[str]:
+    """What an undo would do, in lines."""
     if undo["refusal"]:
         yield f"nothing: {undo['refusal']}"
     if undo["unlessDone"]:
@@ -48,6 +49,8 @@ def _undo_lines(undo: UndoView) -> Iterator[str]:
         yield from _undo_call_lines(call)
     if not undo["calls"] and not undo["refusal"]:
         yield "no call: there is nothing to undo"
+    if undo["endsAs"] == "failed":
+        yield "then it stands still as failed, and may be retried from there or undone"
     if undo["stopsAt"]:
         yield f"then it would stand still as compensation_failed: {undo['stopsAt']}"
     for one in undo["remains"]:
@@ -66,7 +69,14 @@ def _undo_call_lines(call: UndoCallView) -> Iterator[str]:
 
 def _move_lines(moves: list[MoveView]) -> Iterator[str]:
     for move in moves:
-        what = move["body"].get("as")
-        name = f"{move['move']} {move['body']['stepID']} as {what}" if what else move["move"]
+        name = " ".join([move["move"], *_said(move)])
         how = f"    ({move['command']})" if move["isLegal"] else ""
         yield f"{name}: {move['text']}{how}"
+
+
+def _said(move: MoveView) -> Iterator[str]:
+    """Which step a move is about, and what it says of it."""
+    if "stepID" in move["body"]:
+        yield str(move["body"]["stepID"])
+    if "as" in move["body"]:
+        yield f"as {move['body']['as']}"

@@ -10,6 +10,7 @@ from sagakeep.explained import (
     ExplanationView,
     FieldView,
     MoveView,
+    PlanView,
     SentenceView,
     UndoCallView,
     UndoView,
@@ -22,7 +23,7 @@ from sagakeep.service import Call
 from sagakeep.state import FINAL, SagaState
 from sagakeep.story import Sentence
 from sagakeep.undo_plan import UndoCall, UndoPlan
-from sagakeep.view import time_view
+from sagakeep.view import remains_view, time_view
 from sagakeep.waits import Wait
 
 
@@ -104,6 +105,8 @@ def _wait_text(wait: Wait) -> str:
             return f"the next attempt of {call}, at {time_view(wait.until_utc_s)}"
         case _:
             where = f", at step {wait.step_id!r}" if wait.step_id else ""
+            if wait.reason == "paused":
+                where = f" to resume it, which is paused since {time_view(wait.since_utc_s)}{where}"
             return f"an operator{where}"
 
 
@@ -134,9 +137,15 @@ def _undo_view(undo: UndoPlan) -> UndoView:
         "settlesFirst": list(undo.settles_first),
         "unlessDone": undo.unless_done,
         "calls": [_undo_call_view(call) for call in undo.calls],
-        "remains": [{"stepID": one.step_id, "why": one.why} for one in undo.remains],
+        "remains": remains_view(undo.remains),
         "stopsAt": undo.stops_at,
+        "endsAs": undo.ends,
     }
+
+
+def plan_view(undo: UndoPlan, plan_id: str) -> PlanView:
+    """Show what one wish to undo would do."""
+    return {**_undo_view(undo), "planId": plan_id}
 
 
 def _undo_call_view(planned: UndoCall) -> UndoCallView:
@@ -158,13 +167,21 @@ def _move_view(move: Move, state: SagaState) -> MoveView:
         "method": move.kind.method,
         "path": move.kind.path.format(id=state.id),
         "fields": [_field_view(field, state) for field in move.kind.fields],
-        "body": move.wish.body,
+        "body": _body_view(move.wish.body, state),
         "command": " ".join(filter(None, ("sagakeep", move.kind.name, state.id, move.wish.words))),
         "text": _move_text(move),
         "becomes": move.status,
         "begins": [_call_view(call) for call in move.begins],
         "settlesFirst": list(move.settles_first),
+        "leaves": remains_view(move.leaves),
     }
+
+
+def _body_view(body: dict[str, object], state: SagaState) -> dict[str, object]:
+    if "payload" not in body:
+        return body
+    sensitive = state.step(str(body["stepID"])).sensitive
+    return {**body, "payload": redact(body["payload"], sensitive)}
 
 
 def _field_view(field: Field, state: SagaState) -> FieldView:
@@ -184,9 +201,13 @@ def _move_text(move: Move) -> str:
         return f"not now: {move.refusal}"
     if move.is_gone:
         return "is gone from every list; its id is not used again, its services are not called"
-    words = [f"is {move.status} then"]
+    words = [move.kind.says] if move.kind.says else []
+    if move.kind.name != "rerun":
+        words.append(f"is {move.status} then")
     if move.settles_first:
         words.append(f"attempts in flight end first ({', '.join(move.settles_first)})")
+    if move.leaves:
+        words.append(f"leaves {', '.join(one.step_id for one in move.leaves)} as it is")
     if move.begins:
         words.append(f"calls {', '.join(f'{one.service}.{one.action}' for one in move.begins)}")
     return "; ".join(words)

@@ -16,11 +16,13 @@ that is not outstanding is recorded as a LateReply and changes nothing.
                           v                                               |
     created -> running --------> completed --------.                      |
                  |  ^  `--> failed --retry-> retrying -> running          |
-                 |  |         |                    compensate (late refund)
-                 |  |         v                    v                      |
+                 |  |       | ^                    compensate (late refund)
+                 |  |       v | down to a step     v                      |
                  `------> compensating <-----------'----> compensated ----'
                               ^   `--> compensation_failed
                               `---------- retry -----'
+
+    whatever has not ended -> abandoned (an operator's force)
 
 Pure: no trio, no clock, no random, no logging, no I/O. Chance comes in with the message (`draw`).
 """
@@ -38,7 +40,7 @@ from sagakeep import saga_status, step_status
 from sagakeep.backoff import next_attempt_at
 from sagakeep.changes import known_after
 from sagakeep.classification import NO_OUTCOME
-from sagakeep.course import Events, follow, give_up, must_stop, settle_waiting
+from sagakeep.course import Events, doubt_of, follow, give_up, must_stop, settle_waiting
 from sagakeep.definition import StepKind
 from sagakeep.errors import SagaNotFound
 from sagakeep.service import DONE, NOT_DONE, UNKNOWN, AttemptResult, Outcome
@@ -62,6 +64,7 @@ def create(wish: m.Create, now_utc_s: float) -> Decision:
         idempotency_key=wish.idempotency_key,
         body_digest=wish.body_digest,
         traceparent=wish.traceparent,
+        rerun_of=wish.rerun_of,
     )
     return _carry_on([created], birth(wish.saga_id, created, now_utc_s), now_utc_s)
 
@@ -115,7 +118,7 @@ def _hold(state: SagaState, news: m.Hold, now_utc_s: float) -> Events:
     """Stand still as failed or compensation_failed; what is out may have happened."""
     restarted = e.ActorRestarted(news.error)
     settled: list[e.AnyEvent] = [
-        give_up(state, step_id, _in_doubt(state, step_id), news.error)
+        give_up(state, step_id, doubt_of(state, step_id), news.error)
         for step_id, step in state.steps.items()
         if step.status is step_status.RUNNING
     ]
@@ -125,12 +128,6 @@ def _hold(state: SagaState, news: m.Hold, now_utc_s: float) -> Events:
     if state.status is saga_status.COMPENSATING:
         return (restarted, *settled, *_undo_held(state, news.error))
     return (restarted,)
-
-
-def _in_doubt(state: SagaState, step_id: str) -> Outcome:
-    """What is known of an attempt that nobody heard of again."""
-    is_harmless = state.step(step_id).kind is StepKind.READ_ONLY
-    return NOT_DONE if is_harmless else UNKNOWN
 
 
 def _undo_held(state: SagaState, error: str) -> Events:

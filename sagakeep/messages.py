@@ -1,7 +1,8 @@
 """Messages: what a saga may be asked or told. Wishes can be refused; news cannot.
 
-Wishes: Compensate, Retry, Resolve, Delete; `by` and `note` are kept in the history: who, and why. News:
-AttemptEnded, Wake, Restarted, Hold.
+Wishes: Compensate, Retry, Resolve, Skip, Edit, Pause, Resume, Finish, Rerun, Delete; `by` and `note` are kept in
+the history: who, and why. With `versions` a wish is only for a saga whose last event has one of these numbers;
+without, for any. News: AttemptEnded, Wake, Restarted, Hold.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Create(msgspec.Struct, frozen=True, gc=False):
     idempotency_key: str = ""
     body_digest: bytes = b""
     traceparent: str = ""
+    rerun_of: str = ""
 
 
 class Started(NamedTuple):
@@ -54,11 +56,15 @@ class Wake(msgspec.Struct, frozen=True, gc=False):
 
 
 class Compensate(msgspec.Struct, frozen=True, gc=False):
-    """Undo the saga, or only `step_id` and the steps that depend on it."""
+    """Undo the saga, or only `step_id` and the steps that depend on it, or only those that depend on `down_to`,
+    and then stand still. With `plan_id` only as it was planned (sagakeep.steering.plan_id_of)."""
 
     step_id: str = ""
     by: str = ""
     note: str = ""
+    down_to: str = ""
+    plan_id: str = ""
+    versions: tuple[int, ...] = ()
 
 
 class Retry(msgspec.Struct, frozen=True, gc=False):
@@ -66,6 +72,7 @@ class Retry(msgspec.Struct, frozen=True, gc=False):
 
     by: str = ""
     note: str = ""
+    versions: tuple[int, ...] = ()
 
 
 class Resolve(msgspec.Struct, frozen=True, gc=False):
@@ -76,6 +83,60 @@ class Resolve(msgspec.Struct, frozen=True, gc=False):
     result: object = None
     by: str = ""
     note: str = ""
+    versions: tuple[int, ...] = ()
+
+
+class Skip(msgspec.Struct, frozen=True, gc=False):
+    """Let a step that is not done count as done, with a result, and with nothing to undo."""
+
+    step_id: str
+    result: object = None
+    by: str = ""
+    note: str = ""
+    versions: tuple[int, ...] = ()
+
+
+class Edit(msgspec.Struct, frozen=True, gc=False):
+    """Call a step, or what undoes it if that is where it is stuck, with another payload."""
+
+    step_id: str
+    payload: object
+    by: str = ""
+    note: str = ""
+    versions: tuple[int, ...] = ()
+
+
+class Pause(msgspec.Struct, frozen=True, gc=False):
+    """Begin nothing new until it is resumed; what is in flight may end."""
+
+    by: str = ""
+    note: str = ""
+    versions: tuple[int, ...] = ()
+
+
+class Resume(msgspec.Struct, frozen=True, gc=False):
+    """Go on after a pause."""
+
+    by: str = ""
+    note: str = ""
+    versions: tuple[int, ...] = ()
+
+
+class Finish(msgspec.Struct, frozen=True, gc=False):
+    """End the saga by force: nothing more is called, and nothing is undone."""
+
+    by: str = ""
+    note: str = ""
+    versions: tuple[int, ...] = ()
+
+
+class Rerun(msgspec.Struct, frozen=True, gc=False):
+    """Note that the saga, which has ended, is run again as `rerun_as`."""
+
+    rerun_as: str
+    by: str = ""
+    note: str = ""
+    versions: tuple[int, ...] = ()
 
 
 class Delete(msgspec.Struct, frozen=True, gc=False):
@@ -84,6 +145,7 @@ class Delete(msgspec.Struct, frozen=True, gc=False):
     by: str = ""
     note: str = ""
     moved_at_utc_s: float | None = None
+    versions: tuple[int, ...] = ()
 
 
 class Restarted(msgspec.Struct, frozen=True, gc=False):
@@ -98,5 +160,5 @@ class Hold(msgspec.Struct, frozen=True, gc=False):
     error: str
 
 
-Wish = Compensate | Retry | Resolve | Delete
+Wish = Compensate | Retry | Resolve | Skip | Edit | Pause | Resume | Finish | Rerun | Delete
 Message = AttemptEnded | Wake | Wish | Restarted | Hold

@@ -9,24 +9,26 @@ Pure: no clock, no I/O.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, Literal, NamedTuple, get_args
 
 import msgspec
 
 from sagakeep import limits
 from sagakeep import messages as m
-from sagakeep.effects import RunCall, call_of, outstanding
+from sagakeep import move_requests as requests
+from sagakeep.effects import RunCall, call_of, outstanding, payload_of
 from sagakeep.errors import MoveRefused
 from sagakeep.events import Resolution
 from sagakeep.machine import Decision, decide
+from sagakeep.remains import Remains, remaining
 from sagakeep.service import Call
 from sagakeep.standing import current_step
 from sagakeep.state import SagaState, SagaStatus
-from sagakeep.steering import resolutions
+from sagakeep.steering import editable, resolutions, skippable
 
 FieldPlace = Literal["body", "query"]
-FieldType = Literal["string", "any"]
+FieldType = Literal["string", "boolean", "any"]
 
 
 class Field(NamedTuple):
@@ -48,19 +50,22 @@ class Wish(NamedTuple):
     """One way to make a move: the message, the body of its request, what the command line says after the id."""
 
     message: m.Message
-    body: dict[str, str] = {}  # noqa: RUF012 - nobody changes it
+    body: dict[str, object] = {}  # noqa: RUF012 - nobody changes it
     words: str = ""
 
 
 class MoveKind(NamedTuple):
     """A verb: its name in the machine and on the command line, its route, the ways to make it in a state (the
-    first says why not when none is allowed), and its fields."""
+    first says why not when none is allowed), its fields, the type of its body, and what comes of it where that is
+    more than the state tells."""
 
     name: str
     method: str
     path: str
     wishes: Callable[[SagaState], Sequence[Wish]]
     fields: tuple[Field, ...]
+    request: type[requests.MoveRequest]
+    says: str = ""
 
 
 def _resolve_wishes(state: SagaState) -> list[Wish]:
@@ -75,52 +80,93 @@ def _resolve_wishes(state: SagaState) -> list[Wish]:
     ]
 
 
+def _skip_wishes(state: SagaState) -> list[Wish]:
+    step_id = _stuck_of(state, skippable(state))
+    return [Wish(m.Skip(step_id), {"stepID": step_id}, step_id)]
+
+
+def _edit_wishes(state: SagaState) -> list[Wish]:
+    phases = dict(editable(state))
+    step_id = _stuck_of(state, phases)
+    payload = payload_of(state, step_id, phases.get(step_id, "action"))
+    body = {"stepID": step_id, "payload": payload}
+    return [Wish(m.Edit(step_id, payload), body, f"{step_id} --payload JSON")]
+
+
+def _stuck_of(state: SagaState, step_ids: Collection[str]) -> str:
+    """Where the saga stands, if that is one of these; else the first of them, or any step to ask about."""
+    current = current_step(state)
+    return (
+        current if current in step_ids else next(iter(step_ids), current or next(iter(state.steps)))
+    )
+
+
 _REASON: Final = Field(
     "reason", "Why; it is kept in the saga's history.", chars_max=limits.REASON_CHARS_MAX
 )
 _SCOPE: Final = Field(
     "stepID", "Undo only this step and those that depend on it; without it all.", is_step=True
 )
+_DOWN_TO: Final = Field(
+    "downTo",
+    "Undo only what depends on this step, and then stand still; not beside stepID.",
+    is_step=True,
+)
+_PLAN_ID: Final = Field("planId", "Only if nothing has happened since this plan was made.")
+_PLAN: Final = Field(
+    "plan", "Only say what it would call, and give the plan an id.", place="query", type="boolean"
+)
 _STEP: Final = Field("stepID", "The step.", is_required=True, is_step=True)
 _RESOLUTION: Final = Field(
     "as", "What became of it.", is_required=True, choices=get_args(Resolution)
 )
 _RESULT: Final = Field("result", "What it gave, if it is done; any JSON.", type="any")
+_PAYLOAD: Final = Field("payload", "What it is sent; any JSON.", type="any", is_required=True)
+
+
+def _kind(
+    name: str,
+    request: type[requests.MoveRequest],
+    *fields: Field,
+    wishes: Callable[[SagaState], Sequence[Wish]] | None = None,
+    method: str = "PUT",
+    path: str = "",
+    says: str = "",
+) -> MoveKind:
+    """A verb at the route of its name; one that has no fields but the reason is made in one way."""
+    way = wishes or (lambda _state: (Wish(request().wish("")),))
+    path = path or f"/api/sagas/{{id}}/{name}"
+    return MoveKind(name, method, path, way, (*fields, _REASON), request, says)
+
+
+_DELETE: Final = _kind("delete", requests.DeleteRequest, method="DELETE", path="/api/sagas/{id}")
 MOVES: Final = (
-    MoveKind(
-        "compensate",
-        "PUT",
-        "/api/sagas/{id}/compensate",
-        lambda _state: (Wish(m.Compensate()),),
-        fields=(_SCOPE, _REASON),
-    ),
-    MoveKind(
-        "retry",
-        "POST",
-        "/api/sagas/{id}/retry",
-        lambda _state: (Wish(m.Retry()),),
-        fields=(_REASON,),
-    ),
-    MoveKind(
+    _kind("compensate", requests.CompensateRequest, _SCOPE, _DOWN_TO, _PLAN_ID, _PLAN),
+    _kind("retry", requests.RetryRequest, method="POST"),
+    _kind(
         "resolve",
-        "PUT",
-        "/api/sagas/{id}/resolve",
-        _resolve_wishes,
-        fields=(_STEP, _RESOLUTION, _RESULT, _REASON),
+        requests.ResolveRequest,
+        *(_STEP, _RESOLUTION, _RESULT),
+        wishes=_resolve_wishes,
     ),
-    MoveKind(
-        "delete",
-        "DELETE",
-        "/api/sagas/{id}",
-        lambda _state: (Wish(m.Delete()),),
-        fields=(_REASON._replace(place="query"),),
+    _kind("skip", requests.SkipRequest, _STEP, _RESULT, wishes=_skip_wishes),
+    _kind("edit", requests.EditRequest, _STEP, _PAYLOAD, wishes=_edit_wishes),
+    _kind("pause", requests.PauseRequest, says="begins nothing new; what is in flight may end"),
+    _kind("resume", requests.ResumeRequest),
+    _kind("finish", requests.FinishRequest, says="calls nothing and undoes nothing"),
+    _kind(
+        "rerun",
+        requests.RerunRequest,
+        says="begins a new saga of the same definition; each names the other, this one stays",
     ),
+    _DELETE._replace(fields=(_REASON._replace(place="query"),)),
 )
 
 
 class Move(msgspec.Struct, frozen=True):
     """One move in this state. `refusal` says why it may not be, "" when it may; then the rest is what comes of it
-    at once: the status, the calls that begin, and the steps whose attempts in flight are waited for."""
+    at once: the status, the calls that begin, the steps whose attempts in flight are waited for, and what it
+    leaves behind for good."""
 
     kind: MoveKind
     wish: Wish
@@ -129,6 +175,7 @@ class Move(msgspec.Struct, frozen=True):
     is_gone: bool = False
     begins: tuple[Call, ...] = ()
     settles_first: tuple[str, ...] = ()
+    leaves: tuple[Remains, ...] = ()
 
 
 def moves_of(state: SagaState, now_utc_s: float) -> list[Move]:
@@ -164,4 +211,5 @@ def _effect(state: SagaState, kind: MoveKind, wish: Wish, decision: Decision) ->
                 if effect in before and after.status is SagaStatus.COMPENSATING
             )
         ),
+        leaves=tuple(remaining(after)) if after.status is SagaStatus.ABANDONED else (),
     )

@@ -21,24 +21,25 @@ from sagakeep.actors.health import Check
 from sagakeep.actors.live_facts import live_facts
 from sagakeep.actors.read_model import BadCursor, SagaQuery
 from sagakeep.actors.recovery import RecoverySummary
-from sagakeep.actors.registry import Chosen, Deliver
+from sagakeep.actors.registry import Chosen
 from sagakeep.actors.service_spec import ServiceSpec
 from sagakeep.actors.service_state import ServiceState, state_of
 from sagakeep.actors.stream import StreamLagged, watch_records
 from sagakeep.actors.webhooks import Webhook
 from sagakeep.alert import Alert
 from sagakeep.definition import SagaDefinition
-from sagakeep.errors import SagakeepError, SagaNotFound, Unavailable
-from sagakeep.events import Record, Resolution
+from sagakeep.errors import SagakeepError
+from sagakeep.events import Record
 from sagakeep.explanation import Explanation, explain
 from sagakeep.fleet import Fleet
-from sagakeep.messages import Compensate, Create, Delete, Message, Resolve, Retry, Started
+from sagakeep.messages import Create, Started
 from sagakeep.moment import Moment
 from sagakeep.retention_rule import RetentionRule
 from sagakeep.runtime.journal_files import JournalStatistics
 from sagakeep.runtime.mailbox import FailureOnly, Reply
 from sagakeep.state import MOVING, SagaState
 from sagakeep.thresholds import Thresholds
+from sagakeep.wishes import Wishes
 
 __all__ = [
     "Alert",
@@ -59,7 +60,6 @@ __all__ = [
 ]
 
 BEGINNINGS_BETWEEN_CHECKPOINTS: Final = 256
-EXPLAINERS_MAX: Final = 1  # threads; more would only share the interpreter with the sagas
 
 
 class SagaPage(NamedTuple):
@@ -69,17 +69,13 @@ class SagaPage(NamedTuple):
     next_cursor: str
 
 
-class Orchestrator:
+class Orchestrator(Wishes):
     """Sagas on one directory. Every method may wait but `statistics`, `health`, `alerts`, `service_states`,
     `is_at_rest` and `metrics`.
 
     What changes a saga is durable when it returns. While recovery lasts those methods raise Unavailable;
-    `wait_recovered` waits for its end.
+    `wait_recovered` waits for its end. What may be asked of a saga that is there is in `sagakeep.wishes`.
     """
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._explainers = trio.CapacityLimiter(EXPLAINERS_MAX)
 
     @property
     def stopping(self) -> trio.Event:
@@ -157,17 +153,6 @@ class Orchestrator:
         message = Chosen(wish) if is_chosen else wish
         return self._engine.registry.mailbox.ask_nowait(message, reply)
 
-    async def describe(self, saga_id: str) -> SagaState:
-        """The saga as it is durable. Raises SagaNotFound."""
-        self._check_recovered()
-        await (
-            trio.lowlevel.checkpoint()
-        )  # who asks over and over lets the sagas go on, and the process end
-        live = self._engine.committed.live.get(saga_id)
-        if live is not None:
-            return live[0]
-        return await self._engine.history.state(await self._last_position(saga_id))
-
     async def describe_at(self, saga_id: str, moment: Moment) -> SagaState:
         """The saga as it was. Raises SagaNotFound, and its SagaNotThen for a moment before its creation."""
         last = await self._last_position(saga_id)
@@ -232,33 +217,6 @@ class Orchestrator:
         states |= {state.id: state for state in await self._engine.history.states(finished)}
         return SagaPage([states[row.saga_id] for row in page.rows], page.next_cursor)
 
-    async def compensate(
-        self, saga_id: str, *, step_id: str = "", by: str = "", note: str = ""
-    ) -> SagaState:
-        """Undo a saga, or one step and what depends on it. Raises MoveRefused, UnknownStep, SagaNotFound."""
-        return await self._ask(saga_id, Compensate(step_id, by, note))
-
-    async def retry(self, saga_id: str, *, by: str = "", note: str = "") -> SagaState:
-        """Let a saga go on that stands still, or do undone steps again. Raises MoveRefused, SagaNotFound."""
-        return await self._ask(saga_id, Retry(by, note))
-
-    async def resolve(
-        self,
-        saga_id: str,
-        step_id: str,
-        resolution: Resolution,
-        *,
-        result: object = None,
-        by: str = "",
-        note: str = "",
-    ) -> SagaState:
-        """Say what became of a step of a saga that stands still; it goes on. Raises as `compensate`."""
-        return await self._ask(saga_id, Resolve(step_id, resolution, result, by, note))
-
-    async def delete(self, saga_id: str, *, by: str = "", note: str = "") -> None:
-        """Remove a saga that stands still from every list. Raises MoveRefused, SagaNotFound."""
-        await self._ask(saga_id, Delete(by, note))
-
     # History
 
     async def events(
@@ -311,30 +269,6 @@ class Orchestrator:
     def metrics(self) -> bytes:
         """Everything counted, in Prometheus' text format."""
         return self._engine.numbers.text()
-
-    async def _ask(self, saga_id: str, message: Message) -> SagaState:
-        self._check_recovered()
-        return cast(SagaState, await self._engine.registry.mailbox.ask(Deliver(saga_id, message)))
-
-    async def _last_position(self, saga_id: str) -> tuple[int, int]:
-        self._check_recovered()
-        position = self._engine.committed.live.position(saga_id)
-        if position is not None:
-            return position
-        row = await self._engine.read_model.find(saga_id)
-        if row is None or row.deleted:
-            raise SagaNotFound(saga_id)
-        return row.frame, row.offset
-
-    def _check_recovered(self) -> None:
-        if not self._engine.recovered.is_set():
-            raise Unavailable("recovering: the sagas of the last run are being taken up again")
-
-    def _check_admission(self, definition: SagaDefinition) -> None:
-        self._check_recovered()
-        if self._engine.stopping.is_set():
-            raise Unavailable("stopping: no new saga is taken", retry_after_s=5)
-        self._engine.health.check_admission(definition)
 
     async def drain(self, grace_s: float) -> None:
         """Take no new saga, begin no attempt, let those in flight end for at most `grace_s`, and stop."""

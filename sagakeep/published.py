@@ -56,7 +56,8 @@ class StepView(StepDefinitionView):
     """A step as it was defined, and how it stands.
 
     `retryCount` counts the attempts after the first, of the compensation once that has begun.
-    `outcome` is what is known of the action.
+    `outcome` is what is known of the action. `isSkipped` and `isEdited` say that an operator let it count as
+    done, and gave it another payload, which is shown here.
     """
 
     status: StepStatus
@@ -65,6 +66,8 @@ class StepView(StepDefinitionView):
     error: str
     outcome: Outcome | None
     nextAttemptAt: Time | None
+    isSkipped: bool
+    isEdited: bool
 
 
 class SagaDefinitionView(TypedDict):
@@ -79,8 +82,27 @@ class SagaDefinitionView(TypedDict):
     tags: dict[str, str]
 
 
+class PauseView(TypedDict):
+    """Since when nothing new is begun for a saga, and whose wish that was."""
+
+    since: Time
+    by: str
+    reason: str
+
+
+class RemainsView(TypedDict):
+    """A step whose effect is there, or may be, and stays."""
+
+    stepID: str
+    why: str
+
+
 class SagaView(TypedDict):
-    """A saga as it was defined, and how it stands."""
+    """A saga as it was defined, and how it stands.
+
+    `paused` is null but for one that an operator holds; `rerunOf` is the saga that it runs again, `rerunAs` the
+    one that runs it again; `remains` is what one that was ended by force has left.
+    """
 
     id: str
     name: str
@@ -98,6 +120,10 @@ class SagaView(TypedDict):
     createdAt: Time
     updatedAt: Time
     deadline: Time | None
+    paused: PauseView | None
+    rerunOf: str
+    rerunAs: str
+    remains: list[RemainsView]
     steps: list[StepView]
 
 

@@ -18,6 +18,7 @@ class SagaStatus(StrEnum):
     COMPENSATION_FAILED = "compensation_failed"
     COMPENSATED = "compensated"
     COMPLETED = "completed"
+    ABANDONED = "abandoned"
 
     __hash__ = str.__hash__  # Enum's is Python code, and statuses are keys on the hot path
 
@@ -30,7 +31,8 @@ COMPENSATING: Final = SagaStatus.COMPENSATING
 COMPENSATION_FAILED: Final = SagaStatus.COMPENSATION_FAILED
 COMPENSATED: Final = SagaStatus.COMPENSATED
 COMPLETED: Final = SagaStatus.COMPLETED
+ABANDONED: Final = SagaStatus.ABANDONED
 
-FINAL: Final = frozenset({COMPLETED, COMPENSATED})
+FINAL: Final = frozenset({COMPLETED, COMPENSATED, ABANDONED})
 HELD: Final = frozenset({FAILED, COMPENSATION_FAILED})  # wait for an operator
 MOVING: Final = frozenset(set(SagaStatus) - FINAL - HELD)

@@ -43,7 +43,7 @@ def current_step(state: SagaState) -> str:
 
 def next_attempt_at_utc_s(state: SagaState) -> float:
     """The earliest of the attempts that are planned, 0 when none is."""
-    if state.status not in MOVING:
+    if state.status not in MOVING or state.paused is not None:
         return 0.0
     times = [current_call(step).retry_at_utc_s for step in state.steps.values()]
     return min(filter(None, times), default=0.0)
@@ -53,6 +53,8 @@ def waiting_for(state: SagaState) -> str:
     """Name what will move the saga next; "" when it is final."""
     if state.status in HELD:
         return "operator"
+    if state.paused is not None:
+        return "operator, who paused it"
     busy = _busy(state) if state.status in MOVING else []
     if not busy:
         return ""

@@ -47,12 +47,24 @@ class CallState(msgspec.Struct, frozen=True, gc=False, array_like=True):
 CALL_UNTOUCHED: Final = CallState()
 
 
+class ByHand(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What an operator did to a step: it was `skipped`, so that it counts as done; `payload` and `undo_payload`
+    hold the one payload that is sent instead of the defined one, and are empty when there is none."""
+
+    skipped: bool = False
+    payload: tuple[object, ...] = ()
+    undo_payload: tuple[object, ...] = ()
+
+
+UNTOUCHED_BY_HAND: Final = ByHand()
+
+
 class StepState(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One step.
 
     `order` is the event number of its first start, which gives the order of the undo; `probing` says that a
     probe will settle what the outcome of the action is; `probes` is how many were made in this epoch,
-    `probes_base` how many before the action last failed.
+    `probes_base` how many before the action last failed; `by_hand` is None for nearly all.
     """
 
     status: StepStatus = step_status.PENDING
@@ -63,17 +75,27 @@ class StepState(msgspec.Struct, frozen=True, gc=False, array_like=True):
     probes: int = 0
     probes_base: int = 0
     probing: bool = False
+    by_hand: ByHand | None = None
 
 
 STEP_UNTOUCHED: Final = StepState()
+
+
+class Pause(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """An operator holds the saga since a time: nothing new is begun."""
+
+    since_utc_s: float
+    by: str = ""
+    note: str = ""
 
 
 class SagaState(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """The fold of a saga's events. `sequence` is the number of the last one; times are UTC seconds.
 
     `completed` lists done steps in the order of their completion; `scope` is the step that a partial
-    compensation starts from, "" for all; `doubt_accepted` that an operator allowed to undo steps that
-    are held in doubt.
+    compensation starts from, "" for all; `down_to` the step above which all is undone, "" for none;
+    `doubt_accepted` that an operator allowed to undo steps that are held in doubt. `paused` is only of a saga
+    that runs or is undone. `rerun_of` and `rerun_as` are the sagas before and after it, "" for none.
     """
 
     id: str
@@ -96,6 +118,10 @@ class SagaState(msgspec.Struct, frozen=True, gc=False, array_like=True):
     traceparent: str = ""
     completed_at_utc_s: float = 0.0
     deleted: bool = False
+    paused: Pause | None = None
+    down_to: str = ""
+    rerun_of: str = ""
+    rerun_as: str = ""
 
     @property
     def is_erased(self) -> bool:
@@ -113,6 +139,11 @@ class SagaState(msgspec.Struct, frozen=True, gc=False, array_like=True):
     def step(self, step_id: str) -> Step:
         """The step as it was defined."""
         return plan_of(self.definition).steps[step_id]
+
+
+def waits_for_operator(state: SagaState) -> bool:
+    """Does nothing but an operator's word let it go on, once what is in flight has ended?"""
+    return state.status in HELD or state.paused is not None
 
 
 def in_flight(step: StepState) -> bool:
@@ -172,6 +203,8 @@ def is_held_in_doubt(state: SagaState, step_id: str) -> bool:
 
 def scope_of(state: SagaState) -> frozenset[str]:
     """The steps that the current compensation is about."""
+    if state.down_to:
+        return state.graph.dependents(state.down_to)
     if not state.scope:
         return frozenset(state.steps)
     return state.graph.dependents(state.scope) | {state.scope}

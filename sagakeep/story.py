@@ -94,6 +94,16 @@ def _text(event: e.AnyEvent, definition: SagaDefinition) -> str:
             | e.SagaErased()
         ):
             return _text_of_saga(event)
+        case (
+            e.SagaPaused()
+            | e.SagaResumed()
+            | e.SagaAbandoned()
+            | e.SagaRerun()
+            | e.StepResolved()
+            | e.StepSkipped()
+            | e.StepEdited()
+        ):
+            return _text_by_hand(event)
         case e.CompensationFailed(step_id=""):
             return f"The undo cannot go on: {event.error}."
         case _:
@@ -105,7 +115,9 @@ def _text_of_saga(event: e.AnyEvent) -> str:
         case e.SagaCreated():
             steps = len(event.definition.steps)
             count = "1 step" if steps == 1 else f"{steps} steps"
-            return f"{event.definition.name!r} with {count} was created{_by(event.by, '')}."
+            again = f", to run saga {event.rerun_of!r} again" if event.rerun_of else ""
+            name = event.definition.name
+            return f"{name!r} with {count} was created{_by(event.by, '')}{again}."
         case e.SagaStarted():
             return f"It goes forward, and has time until {time_view(event.deadline_utc_s)}."
         case e.SagaCompleted():
@@ -129,6 +141,8 @@ def _text_of_saga(event: e.AnyEvent) -> str:
 
 def _turn(event: e.SagaCompensating) -> str:
     what = f"step {event.step_id!r} and what depends on it" if event.step_id else "what was done"
+    if event.down_to:
+        what = f"what depends on step {event.down_to!r}, and then to stand still"
     match event.reason:
         case "failure":
             return f"A step failed, so {what} is undone."
@@ -136,6 +150,35 @@ def _turn(event: e.SagaCompensating) -> str:
             return f"Its time was up, so {what} is undone."
         case _:
             return f"It was asked to undo {what}{_by(event.by, event.note)}."
+
+
+def _text_by_hand(
+    event: e.SagaPaused
+    | e.SagaResumed
+    | e.SagaAbandoned
+    | e.SagaRerun
+    | e.StepResolved
+    | e.StepSkipped
+    | e.StepEdited,
+) -> str:
+    who = _by(event.by, event.note)
+    match event:
+        case e.SagaPaused():
+            return f"It was paused{who}: nothing new is begun, what is in flight may end."
+        case e.SagaResumed():
+            return f"Its pause was ended{who}."
+        case e.SagaAbandoned():
+            return f"It was ended by force{who}: what is not undone stays."
+        case e.SagaRerun():
+            return f"It was run again as saga {event.rerun_as!r}{who}."
+        case e.StepResolved():
+            word = event.resolution.replace("_", " ")
+            return f"Step {event.step_id!r} was said to be {word}{who}."
+        case e.StepSkipped():
+            return f"Step {event.step_id!r} was skipped{who}: it counts as done."
+        case _:
+            what = "The undo of step" if event.phase == "compensation" else "Step"
+            return f"{what} {event.step_id!r} was given another payload{who}."
 
 
 def _by(by: str, note: str) -> str:
@@ -169,9 +212,6 @@ def _text_of_step(event: e.AnyEvent, spec: Step) -> str:
         case e.CompensationFailed():
             rest = "It stands still as compensation_failed until somebody retries it"
             return f"Step {spec.id!r} could not be undone: {event.error}. {rest}."
-        case e.StepResolved():
-            word = event.resolution.replace("_", " ")
-            return f"Step {spec.id!r} was said to be {word}{_by(event.by, event.note)}."
         case _:
             assert isinstance(event, e.LateReply), "the others were told above"
             what = {"action": action, "compensation": undo}.get(event.phase, "the probe")

@@ -39,11 +39,19 @@ TRANSITIONS: Final[dict[SagaStatus, dict[type[e.Event], SagaStatus]]] = {
         e.SagaCompleted: _S.COMPLETED,
         e.SagaFailed: _S.FAILED,
         e.SagaCompensating: _S.COMPENSATING,
+        e.SagaPaused: _S.RUNNING,
+        e.SagaResumed: _S.RUNNING,
+        e.StepSkipped: _S.RUNNING,
+        e.StepEdited: _S.RUNNING,
+        e.SagaAbandoned: _S.ABANDONED,
     },
     _S.FAILED: {
         e.SagaRetry: _S.RETRYING,
         e.StepResolved: _S.RETRYING,
         e.SagaCompensating: _S.COMPENSATING,
+        e.StepSkipped: _S.RETRYING,
+        e.StepEdited: _S.RETRYING,
+        e.SagaAbandoned: _S.ABANDONED,
     },
     _S.RETRYING: {
         e.SagaStarted: _S.RUNNING,
@@ -59,16 +67,28 @@ TRANSITIONS: Final[dict[SagaStatus, dict[type[e.Event], SagaStatus]]] = {
         e.SagaCompensated: _S.COMPENSATED,
         e.SagaStarted: _S.RUNNING,  # what was in flight was the pivot, and it is done
         e.CompensationFailed: _S.COMPENSATION_FAILED,
+        e.SagaFailed: _S.FAILED,  # it was asked to be undone down to a step, and is
+        e.SagaPaused: _S.COMPENSATING,
+        e.SagaResumed: _S.COMPENSATING,
+        e.StepEdited: _S.COMPENSATING,
+        e.SagaAbandoned: _S.ABANDONED,
     },
     _S.COMPENSATION_FAILED: {
         e.SagaRetry: _S.COMPENSATING,
         e.StepResolved: _S.COMPENSATING,
+        e.StepEdited: _S.COMPENSATING,
+        e.SagaAbandoned: _S.ABANDONED,
     },
     _S.COMPENSATED: {
         e.SagaRetry: _S.RETRYING,
+        e.SagaRerun: _S.COMPENSATED,
     },
     _S.COMPLETED: {
         e.SagaCompensating: _S.COMPENSATING,
+        e.SagaRerun: _S.COMPLETED,
+    },
+    _S.ABANDONED: {
+        e.SagaRerun: _S.ABANDONED,
     },
 }
 
@@ -102,6 +122,7 @@ def birth(saga_id: str, event: e.SagaCreated, at_utc_s: float) -> SagaState:
         idempotency_key=event.idempotency_key,
         body_digest=event.body_digest,
         traceparent=event.traceparent,
+        rerun_of=event.rerun_of,
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from sagakeep.changes import RESOLVE_TRANSITIONS, RETRY_TRANSITIONS, STEP_TRANSITIONS
-from sagakeep.events import EVENT_NAMES, Event, SagaRetry, StepResolved
+from sagakeep.changes import STEP_TRANSITIONS
+from sagakeep.events import EVENT_NAMES, Event, SagaRetry, StepEdited, StepResolved
+from sagakeep.interventions import EDIT_TRANSITIONS, RESOLVE_TRANSITIONS, RETRY_TRANSITIONS
 from sagakeep.state import FINAL, HELD, SagaStatus, StepStatus
 from sagakeep.transitions import FACTS, TRANSITIONS
 
@@ -23,7 +24,7 @@ def transitions_page() -> str:
 def _head() -> Iterator[str]:
     yield "# Transitions"
     yield ""
-    yield "Made from the tables in `sagakeep/transitions.py` and `sagakeep/changes.py` by"
+    yield "Made from the tables in `sagakeep/transitions.py`, `changes.py` and `interventions.py` by"
     yield f"`{COMMAND}`; a test fails when it is stale."
     yield "A pair that is not here is impossible: no decision produces it, and a journal that has it is refused."
     yield ""
@@ -68,6 +69,12 @@ def _steps() -> Iterator[str]:
         for saga, rows in RESOLVE_TRANSITIONS.items()
         for resolution, row in rows.items()
         for status, to in row.items()
+    ]
+    moves += [
+        (str(status), f"{_name(StepEdited)} ({phase})", str(to))
+        for phase, row in EDIT_TRANSITIONS.items()
+        for status, targets in row.items()
+        for to in targets
     ]
     moves.sort(key=lambda move: list(StepStatus).index(StepStatus(move[0])))
     yield "## A step"

@@ -19,17 +19,18 @@ from msgspec.structs import replace
 
 from sagakeep import messages as m
 from sagakeep import saga_status
-from sagakeep.definition import Step, StepKind
+from sagakeep.definition import StepKind
 from sagakeep.effects import RunCall, WaitUntil, call_of, outstanding
 from sagakeep.errors import MoveRefused
 from sagakeep.limits import STEPS_MAX
 from sagakeep.machine import decide
 from sagakeep.mapping import FROM, compile_reference, references_in
 from sagakeep.plan import plan_of
+from sagakeep.remains import Remains, remaining
 from sagakeep.service import AttemptResult, Call, Outcome
-from sagakeep.state import SagaState, may_have_happened, pivot_is_done
+from sagakeep.state import SagaState, SagaStatus
 
-Wish = Literal["compensate", "retry", ""]
+Way = Literal["compensate", "retry", "resume", ""]
 
 DECISIONS_MAX: Final = 8 * STEPS_MAX  # a step is settled, probed, undone and waited for: far fewer
 _DONE: Final = AttemptResult(Outcome.DONE)
@@ -50,36 +51,47 @@ class UndoCall(msgspec.Struct, frozen=True):
     is_payload_known: bool
 
 
-class Remains(msgspec.Struct, frozen=True):
-    """A step whose effect is there, or may be there, and that the undo leaves as it is."""
-
-    step_id: str
-    why: str
-
-
 class UndoPlan(msgspec.Struct, frozen=True):
-    """What an undo would do now. `wish` is the move that begins it, "" when none is needed or none is allowed;
+    """What an undo would do. `wish` is the move that begins it, "" when none is needed or none is allowed;
     `refusal` says why it may not be. `settles_first` are the steps whose attempts in flight end before it;
     `stops_at` says where it would stop as compensation_failed, "" when it would go through; `unless_done` names a
-    pivot in flight, of which nothing is undone if it turns out to be done."""
+    pivot in flight, of which nothing is undone if it turns out to be done; `ends` is how the saga is then."""
 
-    wish: Wish
+    wish: Way
     refusal: str = ""
     calls: tuple[UndoCall, ...] = ()
     settles_first: tuple[str, ...] = ()
     remains: tuple[Remains, ...] = ()
     stops_at: str = ""
     unless_done: str = ""
+    ends: SagaStatus | None = None
 
 
 def undo_plan(state: SagaState, now_utc_s: float) -> UndoPlan:
     """Play the undo of a frozen state to its end."""
-    wish, refusal = _wish_for(state, now_utc_s)
-    if refusal or state.status is saga_status.COMPENSATED:
-        return UndoPlan("", refusal, remains=tuple(_remaining(state)))
+    if state.status is saga_status.COMPENSATED:
+        return UndoPlan("", remains=tuple(remaining(state)))
+    if state.status is saga_status.COMPENSATING:
+        if state.paused is not None:
+            return _played(state, m.Resume(), "resume", now_utc_s)
+        return _played(state, None, "", now_utc_s)
+    is_held = state.status is saga_status.COMPENSATION_FAILED
+    wish = m.Retry() if is_held else m.Compensate()
+    try:
+        return _played(state, wish, "retry" if is_held else "compensate", now_utc_s)
+    except MoveRefused as refused:
+        return UndoPlan("", refused.why, remains=tuple(remaining(state)))
+
+
+def plan_of_wish(state: SagaState, wish: m.Compensate, now_utc_s: float) -> UndoPlan:
+    """Play what a wish to undo would do. Raises MoveRefused, UnknownStep."""
+    return _played(state, wish, "compensate", now_utc_s)
+
+
+def _played(state: SagaState, wish: m.Message | None, way: Way, now_utc_s: float) -> UndoPlan:
     rehearsal = _Rehearsal(state, now_utc_s)
-    if wish:
-        rehearsal.tell(m.Compensate() if wish == "compensate" else m.Retry())
+    if wish is not None:
+        rehearsal.tell(wish)
     unsettled = [one.step_id for one in _calls(rehearsal.state) if one.phase != "compensation"]
     unknown = _with_unknown_payload(state, unsettled)
     rehearsal.state = _without_payloads(rehearsal.state, unknown)
@@ -91,25 +103,14 @@ def undo_plan(state: SagaState, now_utc_s: float) -> UndoPlan:
     end = rehearsal.state
     is_stuck = end.status is saga_status.COMPENSATION_FAILED
     return UndoPlan(
-        wish,
+        way,
         calls=tuple(calls),
         settles_first=tuple(dict.fromkeys(unsettled)),
-        remains=tuple(_remaining(end)),
+        remains=tuple(remaining(end)),
         stops_at=end.error if is_stuck else "",
         unless_done=pivot if (pivot := plan_of(state.definition).pivot or "") in unsettled else "",
+        ends=end.status,
     )
-
-
-def _wish_for(state: SagaState, now_utc_s: float) -> tuple[Wish, str]:
-    """Find the move that the machine takes for it: an undo that failed goes on with a retry."""
-    if state.status in (saga_status.COMPENSATING, saga_status.COMPENSATED):
-        return "", ""
-    is_held = state.status is saga_status.COMPENSATION_FAILED
-    try:
-        decide(state, m.Retry() if is_held else m.Compensate(), now_utc_s)
-    except MoveRefused as refused:
-        return "", refused.why
-    return ("retry" if is_held else "compensate"), ""
 
 
 def _with_unknown_payload(state: SagaState, unsettled: Collection[str]) -> set[str]:
@@ -182,25 +183,3 @@ class _Rehearsal:
         assert times, "an undo that makes no call waits for a time"
         self._now_utc_s = max(self._now_utc_s, *times)
         self.tell(m.Wake())
-
-
-def _remaining(state: SagaState) -> Iterable[Remains]:
-    """The effects that may be there still, each with what keeps it from being undone."""
-    for spec in state.definition.steps:
-        if may_have_happened(state, spec.id):
-            yield Remains(spec.id, _why_not(state, spec))
-
-
-def _why_not(state: SagaState, spec: Step) -> str:
-    call = state.steps[spec.id].compensation
-    if spec.kind is StepKind.READ_ONLY:
-        return "it only reads: there is nothing to undo"
-    if pivot_is_done(state):
-        return "the saga is past its pivot: it can only go forward"
-    if not spec.compensation:
-        return "it has no compensation"
-    if call.error:
-        return f"its compensation failed: {call.error}"
-    if state.scope and state.status is saga_status.COMPENSATED:
-        return f"only {state.scope!r} and what depends on it is undone"
-    return "a step that is undone before it cannot be undone"

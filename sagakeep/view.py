@@ -6,7 +6,7 @@ payloads as filled in for a call, and the results.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final, Literal, cast
 
@@ -18,6 +18,8 @@ from sagakeep.published import (
     AlertView,
     EventView,
     FeedEventView,
+    PauseView,
+    RemainsView,
     RetryView,
     SagaDefinitionView,
     SagaView,
@@ -27,6 +29,8 @@ from sagakeep.published import (
     StepView,
 )
 from sagakeep.redaction import redact
+from sagakeep.remains import Remains, remaining
+from sagakeep.saga_status import ABANDONED
 from sagakeep.service import Outcome
 from sagakeep.standing import (
     WAY_BACK,
@@ -35,7 +39,15 @@ from sagakeep.standing import (
     next_attempt_at_utc_s,
     waiting_for,
 )
-from sagakeep.state import HELD, SagaState, SagaStatus, StepState, StepStatus
+from sagakeep.state import (
+    HELD,
+    UNTOUCHED_BY_HAND,
+    Pause,
+    SagaState,
+    SagaStatus,
+    StepState,
+    StepStatus,
+)
 
 _EPOCH: Final = datetime(1970, 1, 1)  # UTC, as all times are
 
@@ -60,8 +72,23 @@ def saga_view(state: SagaState) -> SagaView:
         "createdAt": time_view(state.created_at_utc_s),
         "updatedAt": time_view(state.updated_at_utc_s),
         "deadline": _time_or_none(state.deadline_utc_s),
+        "paused": _pause_view(state.paused),
+        "rerunOf": state.rerun_of,
+        "rerunAs": state.rerun_as,
+        "remains": remains_view(remaining(state)) if state.status is ABANDONED else [],
         "steps": [_step_view(step, state.steps[step.id]) for step in definition.steps],
     }
+
+
+def _pause_view(pause: Pause | None) -> PauseView | None:
+    if pause is None:
+        return None
+    return {"since": time_view(pause.since_utc_s), "by": pause.by, "reason": pause.note}
+
+
+def remains_view(remains: Iterable[Remains]) -> list[RemainsView]:
+    """Show what is left as it is."""
+    return [{"stepID": one.step_id, "why": one.why} for one in remains]
 
 
 def alert_view(alert: Alert) -> AlertView:
@@ -134,14 +161,22 @@ def status_view(state: SagaState) -> StatusView:
 
 def _step_view(spec: Step, step: StepState) -> StepView:
     call = current_call(step)
+    by_hand = step.by_hand or UNTOUCHED_BY_HAND
+    shown = _step_definition_view(spec)
+    if by_hand.payload:
+        shown["payload"] = redact(by_hand.payload[0], spec.sensitive)
+    if by_hand.undo_payload:
+        shown["compensationPayload"] = redact(by_hand.undo_payload[0], spec.sensitive)
     return {
-        **_step_definition_view(spec),
+        **shown,
         "status": step.status,
         "retryCount": max(0, call.attempt - 1),
         "result": redact(step.result, spec.sensitive),
         "error": call.error or step.action.error,
         "outcome": step.action.outcome,
         "nextAttemptAt": _time_or_none(call.retry_at_utc_s),
+        "isSkipped": by_hand.skipped,
+        "isEdited": bool(by_hand.payload or by_hand.undo_payload),
     }
 
 
@@ -232,7 +267,12 @@ def feed_event_view(event: FeedEvent) -> FeedEventView:
 
 
 _SAID_OUTSIDE: Final = frozenset({"step_id", "error", "body_digest", "filler"})
-_RENAMED: Final = {"idempotency_key": "idempotencyKey"}
+_RENAMED: Final = {
+    "idempotency_key": "idempotencyKey",
+    "down_to": "downTo",
+    "rerun_of": "rerunOf",
+    "rerun_as": "rerunAs",
+}
 
 
 def _payload_view(saga_id: str, event: e.AnyEvent, sensitive: tuple[str, ...]) -> dict[str, object]:
@@ -245,8 +285,8 @@ def _payload_view(saga_id: str, event: e.AnyEvent, sensitive: tuple[str, ...]) -
                 payload["definition"] = _definition_view(saga_id, value)
             case ("filled", (filled,)):
                 payload["payload"] = redact(filled, sensitive)
-            case ("result", _):
-                payload["result"] = redact(value, sensitive)
+            case ("result" | "payload", _):
+                payload[field] = redact(value, sensitive)
             case ("latency_s", _):
                 payload["latency"] = value
             case ("retry_at_utc_s", float()):
@@ -270,12 +310,13 @@ def stats_view(
     counts = {status: by_status.get(status, 0) for status in SagaStatus}
     completed = counts[SagaStatus.COMPLETED]
     compensated = counts[SagaStatus.COMPENSATED]
-    finished = completed + compensated
+    abandoned = counts[SagaStatus.ABANDONED]
+    finished = completed + compensated + abandoned
     return {
         "totalSagas": sum(counts.values()),
         "runningSagas": sum(counts.values()) - finished,
         "completedSagas": completed,
-        "failedSagas": compensated + sum(counts[status] for status in HELD),
+        "failedSagas": compensated + abandoned + sum(counts[status] for status in HELD),
         "compensatedSagas": compensated,
         "successRate": completed / finished if finished else 1.0,
         "averageDuration": completed_seconds / completed_count if completed_count else 0.0,

@@ -20,7 +20,7 @@ from sagakeep.standing import current_step
 from sagakeep.state import HELD, SagaState, StepStatus, pivot_is_done
 
 WaitKind = Literal["call", "queue", "timer", "operator"]
-TimerReason = Literal["backoff", "deadline", "service_paused", ""]
+WaitReason = Literal["backoff", "deadline", "paused", "service_paused", ""]
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -53,7 +53,7 @@ NO_FACTS = LiveFacts()
 
 class Wait(msgspec.Struct, frozen=True):
     """One thing that is waited for. The fields of a call are empty for an operator and the deadline; times are 0
-    where there is none: `since_utc_s` of a call in flight, `until_utc_s` of a timer."""
+    where there is none: `since_utc_s` of a call in flight and of a pause, `until_utc_s` of a timer."""
 
     kind: WaitKind
     step_id: str = ""
@@ -64,7 +64,7 @@ class Wait(msgspec.Struct, frozen=True):
     key: str = ""
     since_utc_s: float = 0.0
     until_utc_s: float = 0.0
-    reason: TimerReason = ""
+    reason: WaitReason = ""
     queue: Queue | None = None
 
 
@@ -75,6 +75,11 @@ def waits_of(state: SagaState, facts: LiveFacts, now_utc_s: float) -> list[Wait]
     """List what is waited for, what will move the saga first in front; empty for a final saga."""
     if state.status in HELD:
         return [Wait("operator", current_step(state))]
+    if state.paused is not None:
+        since_utc_s = state.paused.since_utc_s
+        hold = Wait("operator", current_step(state), since_utc_s=since_utc_s, reason="paused")
+        calls = _waits_for_calls(state, facts, now_utc_s)
+        return [*(call for call in calls if call.kind == "call" and call.since_utc_s), hold]
     waits = [*_waits_for_calls(state, facts, now_utc_s), *_waits_for_time(state)]
     return sorted(waits, key=lambda wait: (_ORDER.index(wait.kind), wait.until_utc_s))
 
@@ -90,7 +95,7 @@ def _waits_for_calls(state: SagaState, facts: LiveFacts, now_utc_s: float) -> It
         elif begun.get(effect) == 0:
             queue = facts.queues.get(wait.service)
             is_paused = queue is not None and queue.is_paused
-            reason: TimerReason = "service_paused" if is_paused else ""
+            reason: WaitReason = "service_paused" if is_paused else ""
             yield replace(wait, kind="queue", queue=queue, reason=reason)
         else:
             yield replace(wait, since_utc_s=begun.get(effect, 0.0))

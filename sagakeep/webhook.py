@@ -31,6 +31,7 @@ TOLD: Final = frozenset(
         SagaStatus.COMPENSATED,
         SagaStatus.FAILED,
         SagaStatus.COMPENSATION_FAILED,
+        SagaStatus.ABANDONED,
     }
 )
 TYPES: Final = frozenset({RAISED, ENDED, *(SAGA_TYPE + status for status in TOLD)})

@@ -36,7 +36,7 @@ DOCUMENT = {
 DEFINITION = parse_definition(DOCUMENT, None)
 
 SAMPLES: list[e.AnyEvent] = [
-    e.SagaCreated(DEFINITION, "alice", "key-1", b"\x00\xff", "00-trace"),
+    e.SagaCreated(DEFINITION, "alice", "key-1", b"\x00\xff", "00-trace", "order-0"),
     e.SagaStarted(1_700_000_030.5),
     e.StepStarted("a", 2, 3, ({"deep": [None, 1.5]},)),
     e.StepCompleted("a", 2, {"id": 2**63}, 0.25),
@@ -45,7 +45,7 @@ SAMPLES: list[e.AnyEvent] = [
     e.StepProbed("a", 1, Outcome.UNKNOWN, [1], "no answer", 1_700_000_002.5, 0.25, "exception"),
     e.SagaCompleted(),
     e.SagaFailed("step 'a' failed: refused"),
-    e.SagaCompensating("request", "a", "bob", "wrong address"),
+    e.SagaCompensating("request", "a", "bob", "wrong address", "p"),
     e.CompensationStarted("a", 2, 3, (None,)),
     e.CompensationRetry("a", 2, Outcome.NOT_DONE, "busy", 1_700_000_003.5, 0.25, "HTTP 429"),
     e.StepCompensated("a", 2, "undone", 0.25),
@@ -57,6 +57,12 @@ SAMPLES: list[e.AnyEvent] = [
     e.ActorRestarted("RuntimeError: bug"),
     e.SagaDeleted("bob", "asked for"),
     e.StepResolved("a", "done", {"by": "hand"}, "bob", "seen in the bank's ledger"),
+    e.SagaPaused("bob", "the bank is down"),
+    e.SagaResumed("bob", "the bank is back"),
+    e.StepSkipped("a", {"by": "hand"}, "bob", "sent by post"),
+    e.SagaAbandoned("bob", "the shop is closed"),
+    e.StepEdited("a", "action", {"street": "Main"}, "bob", "a typo"),
+    e.SagaRerun("order-2", "bob", "once more"),
     e.SagaErased("key-1", b"\1\1"),
 ]
 SAMPLE_OF: dict[type[e.Event], e.AnyEvent] = {type(sample): sample for sample in SAMPLES}

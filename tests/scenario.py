@@ -8,7 +8,8 @@
       = running  a completed done, b retrying unknown
       ! wait until 14                   what is outstanding then
 
-Messages: create, wake, compensate [STEP], retry, resolve STEP AS [JSON], delete, restarted ERROR, hold ERROR,
+Messages: create, wake, compensate [STEP], down STEP (compensate down to it), retry, resolve STEP AS [JSON],
+skip STEP [JSON], edit STEP JSON, pause, resume, finish, rerun ID, delete, restarted ERROR, hold ERROR,
 crash (all is forgotten and folded again from the encoded records), and the end of an attempt:
 STEP[.undo|.probe], then `done [JSON]`, `refused`, `unavailable` or `timeout`, then any of `retry-after S`,
 `draw D`, `attempt N`, `epoch N`, `late`, `again`. Attempt and epoch are those outstanding unless said otherwise.
@@ -171,6 +172,23 @@ def _played(saga: Saga, line: str) -> list[Event]:
             step_id, resolution, *result = text.split(" ", 2)
             value = json.loads(result[0]) if result else None
             return saga.tell(m.Resolve(step_id, resolution, value, "alice"), at_s)
+        case "down":
+            return saga.tell(m.Compensate("", "alice", down_to=text), at_s)
+        case "skip":
+            step_id, *result = text.split(" ", 1)
+            value = json.loads(result[0]) if result else None
+            return saga.tell(m.Skip(step_id, value, "alice"), at_s)
+        case "edit":
+            step_id, payload = text.split(" ", 1)
+            return saga.tell(m.Edit(step_id, json.loads(payload), "alice"), at_s)
+        case "pause":
+            return saga.tell(m.Pause("alice"), at_s)
+        case "resume":
+            return saga.tell(m.Resume("alice"), at_s)
+        case "finish":
+            return saga.tell(m.Finish("alice"), at_s)
+        case "rerun":
+            return saga.tell(m.Rerun(text, "alice"), at_s)
         case "delete":
             return saga.tell(m.Delete("alice"), at_s)
         case "restarted":
@@ -245,8 +263,11 @@ def _state_text(state: SagaState) -> str:
             words.append(str(step.action.outcome))
         if step.probing:
             words.append("probing")
+        if step.by_hand is not None:
+            words.append("skipped" if step.by_hand.skipped else "edited")
         steps.append(" ".join(words))
     deleted = " deleted" if state.deleted else ""
+    deleted += " paused" if state.paused is not None else ""
     return f"{state.status}{deleted}: {', '.join(steps)}"
 
 

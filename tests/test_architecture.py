@@ -19,8 +19,9 @@ PACKAGE = Path(__file__).parent.parent / "sagakeep"
 LAYERS = {
     "ground": "errors limits",
     "pure": """
-        service service_bounds definition events messages saga_status step_status state transitions changes course
-        machine steering effects plan graph order mapping expression backoff codec validation conversion faults
+        service service_bounds definition events messages saga_status step_status state transitions changes
+        interventions course machine steering remains move_requests effects plan graph order mapping expression
+        backoff codec validation conversion faults
         json_text json_value pointer redaction reply published standing view bind transitions_page
         json_place definition_file alert thresholds webhook webhook_secret findings.*
         classification moment moves waits story undo_plan explanation explained explanation_view
@@ -29,7 +30,7 @@ LAYERS = {
     "runtime": "runtime.*",
     "actors": "actors.*",
     "callers": "python_caller http.caller http.poster",
-    "facade": "orchestrator fleet actors.engine",
+    "facade": "orchestrator fleet wishes actors.engine",
     "http": "http.*",
     "participant": "participant participant.*",
     "demo": "demo.*",

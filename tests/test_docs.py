@@ -124,7 +124,7 @@ def test_the_example_of_a_problem_is_one():
 
     (example,) = re.findall(r'^    (\{"type".*?\})$', PROBLEMS, re.MULTILINE | re.DOTALL)
     error = MoveRefused(
-        "order-1042", "completed", "retry", "it is completed", ("compensate", "delete")
+        "order-1042", "completed", "retry", "it is completed", ("compensate", "rerun", "delete")
     )
     assert json.loads(example) == document_of(error, "/api/sagas/order-1042/retry")
 

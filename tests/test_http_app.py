@@ -455,7 +455,10 @@ async def test_a_wish_must_be_json(api: AsgiClient) -> None:
 async def test_a_refused_move_tells_the_status_and_what_is_allowed(api: AsgiClient) -> None:
     shown = await running(api)
     problem = await refused(api, 409, "POST", f"/api/sagas/{shown['id']}/retry")
-    assert (problem["sagaStatus"], problem["allowed"]) == ("running", ["compensate"])
+    assert (problem["sagaStatus"], problem["allowed"]) == (
+        "running",
+        ["compensate", "pause", "finish"],
+    )
     await refused(api, 409, "DELETE", f"/api/sagas/{shown['id']}")
 
 
@@ -616,7 +619,7 @@ async def test_statistics_count_every_saga_by_what_became_of_it(api: AsgiClient)
         "compensatedSagas": 1,
         "successRate": 0.5,
     }
-    assert len(by_status) == 8
+    assert len(by_status) == 9
     assert sum(by_status.values()) == 3
 
 

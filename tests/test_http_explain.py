@@ -181,7 +181,9 @@ async def test_a_move_is_made_from_what_its_explanation_says_alone(api: AsgiClie
         (move,) = [move for move in shown["moves"] if move["move"] == name]
         assert move["isLegal"]
         said = {
-            one["name"]: one["choices"][-1] if one["choices"] else "why" for one in move["fields"]
+            one["name"]: one["choices"][-1] if one["choices"] else "why"
+            for one in move["fields"]
+            if one["name"] in ("stepID", "reason")
         }
         query = {one["name"] for one in move["fields"] if one["place"] == "query"}
         path = move["path"] + "?" + "&".join(f"{name}={said[name]}" for name in query)

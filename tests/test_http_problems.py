@@ -21,6 +21,10 @@ EXAMPLES = {
         409,
         "move-refused",
     ),
+    errors.SagaMoved("s-1", "completed", "retry", "it has moved on", ("compensate",)): (
+        412,
+        "saga-moved",
+    ),
     errors.UnknownStep("s-1", "x", ("a", "b")): (422, "unknown-step"),
     errors.Unavailable("recovering", 3): (503, "unavailable"),
     errors.DiskFull("none left"): (503, "disk-full"),

@@ -21,6 +21,7 @@ from sagakeep import messages as m
 from sagakeep.effects import RunCall, WaitUntil, idempotency_key, outstanding
 from sagakeep.errors import SagakeepError
 from sagakeep.graph import graph_of
+from sagakeep.remains import remaining
 from sagakeep.service import AttemptResult, Outcome
 from sagakeep.state import FINAL, HELD, SagaState, SagaStatus, StepStatus
 from sagakeep.steering import resolutions
@@ -29,7 +30,8 @@ from sagakeep.validation import parse_definition
 S, T = SagaStatus, StepStatus
 BOUND = 400  # decisions that end any saga of STEPS_MAX steps once services answer
 STEPS_MAX = 5
-WISHES = ["compensate", "part", "retry", "hold", "restarted", "resolve"]
+WISHES = ["compensate", "part", "down", "retry", "hold", "restarted", "resolve"]
+WISHES += ["pause", "pause", "resume", "resume", "skip", "edit", "finish"]
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 
@@ -179,11 +181,17 @@ class World(Saga):
         wishes: dict[str, m.Message] = {
             "compensate": m.Compensate(),
             "part": m.Compensate(step_id),
+            "down": m.Compensate(down_to=step_id),
+            "pause": m.Pause(),
+            "resume": m.Resume(),
+            "skip": m.Skip(step_id, {"by": "hand"}),
+            "edit": m.Edit(step_id, {"by": "hand"}),
+            "finish": m.Finish(),
             "retry": m.Retry(),
             "hold": m.Hold("bug"),
             "restarted": m.Restarted("bug"),
         }
-        if kind == "hold":
+        if kind == "hold" or (kind == "finish" and self.now.status not in FINAL):
             self.may_happen(self.calls())
         self.told(wishes[kind])
 
@@ -208,10 +216,19 @@ class World(Saga):
         phases = {effect.phase for effect in self.calls()}
         if "compensation" in phases:
             assert phases == {"compensation"}, "an undo overtakes an action"
-        assert (outstanding(state) == []) is (state.status in FINAL | HELD)
+        if state.paused is None:
+            assert (outstanding(state) == []) is (state.status in FINAL | HELD)
+        else:
+            self.check_paused(events)
         self.check_undone(events)
         self.check_beliefs()
         self.check_end()
+
+    def check_paused(self, events: list[e.Event]) -> None:
+        assert self.now.status in (S.RUNNING, S.COMPENSATING)
+        assert not [one for one in outstanding(self.now) if isinstance(one, WaitUntil)]
+        begun = [one for one in events if isinstance(one, e.StepStarted | e.CompensationStarted)]
+        assert not begun, "it is paused, and something was begun"
 
     def check_undone(self, events: list[e.Event]) -> None:
         graph = graph_of(self.definition)
@@ -276,13 +293,21 @@ class World(Saga):
             if state.scope:
                 scope = {state.scope, *graph.dependents(state.scope)}
             assert not [name for name in scope if self.is_left(name)]
+        if state.status is S.FAILED and state.down_to:
+            above = graph_of(self.definition).dependents(state.down_to)
+            assert not [name for name in above if self.is_left(name)]
+        if state.status is S.ABANDONED:
+            told = {one.step_id for one in remaining(state)}
+            assert {name for name in state.steps if self.is_left(name)} <= told
 
     def end(self) -> None:
         """Services answer, time passes, an operator retries once at a time: the saga ends."""
         for _ in range(BOUND):
             if self.now.status in FINAL:
                 return
-            if self.now.status in HELD:
+            if self.now.paused is not None:
+                self.wish("resume")
+            elif self.now.status in HELD:
                 self.wish("retry")
             elif calls := self.calls():
                 self.answer(calls[0], 0)

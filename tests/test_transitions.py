@@ -8,8 +8,9 @@ from msgspec.structs import replace
 from scenario import START_UTC_S
 
 from sagakeep import events as e
-from sagakeep.changes import RESOLVE_TRANSITIONS, RETRY_TRANSITIONS, STEP_TRANSITIONS
-from sagakeep.service import Outcome
+from sagakeep.changes import STEP_TRANSITIONS
+from sagakeep.interventions import EDIT_TRANSITIONS, RESOLVE_TRANSITIONS, RETRY_TRANSITIONS
+from sagakeep.service import Outcome, Phase
 from sagakeep.state import SagaState, SagaStatus, StepStatus
 from sagakeep.transitions import FACTS, TRANSITIONS, ImpossibleEvent, birth, evolve, fold
 
@@ -49,6 +50,25 @@ ADDED = {
     ("compensating", "saga_started"): "running",
     ("failed", "step_resolved"): "retrying",
     ("compensation_failed", "step_resolved"): "compensating",
+    # What an operator may do, too: docs/decisions/0022-steering.md.
+    ("running", "saga_paused"): "running",
+    ("running", "saga_resumed"): "running",
+    ("running", "step_skipped"): "running",
+    ("running", "step_edited"): "running",
+    ("running", "saga_abandoned"): "abandoned",
+    ("failed", "step_skipped"): "retrying",
+    ("failed", "step_edited"): "retrying",
+    ("failed", "saga_abandoned"): "abandoned",
+    ("compensating", "saga_failed"): "failed",
+    ("compensating", "saga_paused"): "compensating",
+    ("compensating", "saga_resumed"): "compensating",
+    ("compensating", "step_edited"): "compensating",
+    ("compensating", "saga_abandoned"): "abandoned",
+    ("compensation_failed", "step_edited"): "compensating",
+    ("compensation_failed", "saga_abandoned"): "abandoned",
+    ("compensated", "saga_rerun"): "compensated",
+    ("completed", "saga_rerun"): "completed",
+    ("abandoned", "saga_rerun"): "abandoned",
 }
 
 
@@ -64,7 +84,7 @@ def state_in(status: SagaStatus, step_status: StepStatus = T.RUNNING) -> SagaSta
 
 
 def step_fitting(event: e.Event) -> StepStatus:
-    if isinstance(event, e.StepResolved):
+    if isinstance(event, e.StepResolved | e.StepEdited):
         return T.FAILED
     return next(iter(STEP_TRANSITIONS.get(type(event), {T.RUNNING: T.RUNNING})))
 
@@ -76,6 +96,7 @@ def test_the_table_is_that_of_the_specification() -> None:
     }
     for (status, name), to in ADDED.items():
         assert table[SagaStatus(status)].pop(name) == to
+    assert table.pop(S.ABANDONED) == {}
     assert table == SPECIFIED
     assert set(TRANSITIONS) == set(SagaStatus)
 
@@ -147,6 +168,28 @@ def test_a_step_is_resolved_exactly_where_the_table_says(
     step = evolve(state, event, AT).steps["a"]
     assert step.status is target
     assert (step.result == {"by": "hand"}) is (resolution == "done")
+
+
+@pytest.mark.parametrize("phase", EDIT_TRANSITIONS)
+@pytest.mark.parametrize("step_status", StepStatus)
+@pytest.mark.parametrize("outcome", [None, *Outcome])
+def test_a_step_is_edited_exactly_where_the_table_says(
+    phase: Phase, step_status: StepStatus, outcome: Outcome | None
+) -> None:
+    state = state_in(S.COMPENSATING if phase == "compensation" else S.RUNNING, step_status)
+    step = state.steps["a"]
+    step = replace(step, action=replace(step.action, outcome=outcome, attempt=1))
+    state = replace(state, steps=state.steps | {"a": step})
+    event = e.StepEdited("a", phase, {"n": 2})
+    targets = EDIT_TRANSITIONS[phase].get(step_status)
+    if targets is None:
+        with pytest.raises(ImpossibleEvent, match=f"step 'a', which is {step_status}$"):
+            evolve(state, event, AT)
+        return
+    step = evolve(state, event, AT).steps["a"]
+    assert step.status in targets
+    call = step.compensation if phase == "compensation" else step.action
+    assert call.filled == ({"n": 2},)
 
 
 def test_a_failure_of_the_undo_as_a_whole_names_no_step() -> None:

@@ -22,7 +22,11 @@ from sagakeep.undo_plan import UndoPlan, undo_plan
 
 DONE = AttemptResult(Outcome.DONE)
 NOT_DONE = AttemptResult(Outcome.NOT_DONE, error="refused", permanent=True)
-WISHES: dict[str, m.Message] = {"compensate": m.Compensate(), "retry": m.Retry()}
+WISHES: dict[str, m.Message] = {
+    "compensate": m.Compensate(),
+    "retry": m.Retry(),
+    "resume": m.Resume(),
+}
 
 
 def some_world(document: dict[str, object], chance: Random) -> World:

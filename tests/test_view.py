@@ -91,6 +91,10 @@ def test_a_new_saga_is_shown_whole() -> None:
         "createdAt": "2023-11-14T22:13:20.000000Z",
         "updatedAt": "2023-11-14T22:13:20.000000Z",
         "deadline": "2023-11-14T22:14:20.000000Z",
+        "paused": None,
+        "rerunOf": "",
+        "rerunAs": "",
+        "remains": [],
     }
     assert steps[0] == {
         "id": "a",
@@ -119,6 +123,8 @@ def test_a_new_saga_is_shown_whole() -> None:
         "error": "",
         "outcome": None,
         "nextAttemptAt": None,
+        "isSkipped": False,
+        "isEdited": False,
     }
     assert (steps[1]["status"], steps[1]["dependsOn"]) == ("pending", ["a"])
 
@@ -247,6 +253,69 @@ def test_times_are_shown_as_they_are_compared() -> None:
     assert time_view(1.2345678) == "1970-01-01T00:00:01.234568Z"
 
 
+def test_a_pause_is_shown_with_whose_it_is() -> None:
+    story = Story(step("a"), step("b")).tell(m.Pause("ann", "the bank is down"))
+    assert story.saga["paused"] == {
+        "since": "2023-11-14T22:13:21.000000Z",
+        "by": "ann",
+        "reason": "the bank is down",
+    }
+    assert story.status["waitingFor"] == "operator, who paused it"
+    assert story.tell(m.Resume()).saga["paused"] is None
+
+
+def test_no_attempt_is_announced_of_a_saga_that_is_paused() -> None:
+    late = {"initialInterval": 100, "maxInterval": 100}
+    story = Story(step("a", retry=late)).ended("a", UNAVAILABLE).tell(m.Pause())
+    assert story.status["nextAttemptAt"] is None
+    assert story.tell(m.Resume()).status["nextAttemptAt"] is not None
+
+
+def test_what_was_done_by_hand_to_a_step_is_shown() -> None:
+    story = Story(step("a"), step("b", payload={"n": 1}), onFailure="hold").ended("a")
+    story.ended("b", REFUSED).tell(m.Edit("b", {"n": 2}))
+    a, b = story.saga["steps"]
+    assert (b["payload"], b["isEdited"], b["isSkipped"], a["isEdited"]) == (
+        {"n": 2},
+        True,
+        False,
+        False,
+    )
+    events = {one["type"]: one for one in story.events}
+    assert events["step_edited"]["payload"] == {"phase": "action", "payload": {"n": 2}}
+    story.tell(m.AttemptEnded("b", "action", 2, 1, REFUSED)).tell(m.Skip("b", {"n": 3}))
+    b = story.saga["steps"][1]
+    assert (b["status"], b["outcome"], b["result"], b["isSkipped"]) == (
+        "completed",
+        "not_done",
+        {"n": 3},
+        True,
+    )
+    assert story.saga["status"] == "completed"
+
+
+def test_a_payload_by_hand_of_an_undo_is_shown() -> None:
+    story = Story(step("a"), step("b")).ended("a").ended("b", REFUSED)
+    story.ended("a", REFUSED, "compensation").tell(m.Edit("a", {"n": 2}))
+    a = story.saga["steps"][0]
+    assert (a["compensationPayload"], a["payload"], a["isEdited"]) == ({"n": 2}, {}, True)
+
+
+def test_what_a_forced_end_leaves_is_shown() -> None:
+    story = Story(step("a"), step("b")).ended("a").tell(m.Finish("ann", "it is too late"))
+    assert story.saga["status"] == "abandoned"
+    why = "the saga was ended by force before it was undone"
+    assert story.saga["remains"] == [{"stepID": "a", "why": why}, {"stepID": "b", "why": why}]
+    assert story.status["waitingFor"] == ""
+
+
+def test_a_saga_and_its_next_run_name_each_other() -> None:
+    story = Story(step("a")).ended("a").tell(m.Rerun("s-2"))
+    assert (story.saga["rerunAs"], story.saga["rerunOf"]) == ("s-2", "")
+    wish = m.Create("s-2", story.state.definition, rerun_of="s-1")
+    assert checked(saga_view(create(wish, T0).state), SagaView)["rerunOf"] == "s-1"
+
+
 # Events
 
 
@@ -305,6 +374,8 @@ def test_every_kind_of_event_can_be_shown() -> None:
         "phase": "action",
         "reason": "request",
         "resolution": "done",
+        "payload": {"n": 2},
+        "rerun_as": "s-2",
         "deadline_utc_s": T0,
         "retry_at_utc_s": T0,
     }
@@ -335,10 +406,10 @@ def test_statistics_of_nothing() -> None:
 def test_statistics_of_everything() -> None:
     counts = {status: 10**at for at, status in enumerate(SagaStatus)}
     view = stats_view(counts, 4, 10.0)
-    assert view["totalSagas"] == 11111111
-    assert view["runningSagas"] == 111111  # all but completed and compensated
-    assert view["failedSagas"] == 1100100  # failed, compensation_failed, compensated
+    assert view["totalSagas"] == 111111111
+    assert view["runningSagas"] == 111111  # all that have not ended
+    assert view["failedSagas"] == 101100100  # failed, compensation_failed, compensated, abandoned
     assert view["compensatedSagas"] == 1000000
     assert view["completedSagas"] == 10000000
-    assert view["successRate"] == pytest.approx(10000000 / 11000000)
+    assert view["successRate"] == pytest.approx(10000000 / 111000000)
     assert view["averageDuration"] == 2.5

@@ -179,7 +179,9 @@ def flaw_of(pulse: Pulse, now_utc_s: float, now_s: float) -> str:
     if pulse.has_news:
         return "something has come for it, and no turn will"
     effects = outstanding(pulse.state)
-    if not effects and pulse.state.status in MOVING:
+    if pulse.state.paused is not None:
+        effects = [one for one in effects if one in pulse.jobs]  # what has begun ends
+    elif not effects and pulse.state.status in MOVING:
         return f"nothing is outstanding for it, and it is {pulse.state.status}"
     if pulse.timer_due_s and pulse.timer_due_s < now_s - LATE_S:
         return "its timer was due long ago"

@@ -19,7 +19,7 @@ marked as repeated, so that a refusal of the second does not hide that the first
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -33,7 +33,7 @@ from sagakeep.actors.journal import Journal
 from sagakeep.actors.never_stuck import Pulse
 from sagakeep.classification import NO_SERVICE
 from sagakeep.codec import encode_record
-from sagakeep.effects import RunCall, WaitUntil, call_of, outstanding
+from sagakeep.effects import Effect, RunCall, WaitUntil, call_of, outstanding
 from sagakeep.errors import JournalBroken, MoveRefused, SagaNotFound, UnknownStep
 from sagakeep.events import Record
 from sagakeep.machine import Decision, create, decide
@@ -45,7 +45,7 @@ from sagakeep.runtime.mailbox import Envelope, Mailbox, MailboxClosed
 from sagakeep.runtime.timers import Timer, Timers
 from sagakeep.service import AttemptResult, Outcome
 from sagakeep.standing import current_step
-from sagakeep.state import FINAL, HELD, SagaState
+from sagakeep.state import FINAL, SagaState, waits_for_operator
 from sagakeep.waits import Begun
 
 _log = logging.getLogger(__name__)
@@ -219,7 +219,7 @@ class SagaActor:
     def _may_sleep(self) -> bool:
         """Is there nothing to do for long, but for what may be asked of it?"""
         if not self._wakes_at_utc_s:
-            return self.state is not None and self.state.status in HELD
+            return self.state is not None and waits_for_operator(self.state)
         return is_far(self._wakes_at_utc_s, self._world.clock)
 
     def _may_sleep_in_queue(self) -> bool:
@@ -294,7 +294,7 @@ class SagaActor:
         if self.state.status is saga_status.COMPENSATION_FAILED:
             _tell_failed(before, self.state)
         try:
-            self.reconcile()
+            self.reconcile(outstanding(before) if before is not None and before.paused else ())
         except Exception as crash:
             if asker is not None:
                 asker.fail(crash)
@@ -304,10 +304,12 @@ class SagaActor:
 
     # Effects
 
-    def reconcile(self) -> None:
-        """Start what is outstanding and missing; forget what is no longer wanted."""
+    def reconcile(self, repeats: Collection[Effect] = ()) -> None:
+        """Start what is outstanding and missing, `repeats` perhaps again; forget what is no longer wanted."""
         assert self.state is not None, "only what is durable is acted upon"
         effects = outstanding(self.state)
+        if self.state.paused is not None:
+            effects = [one for one in effects if self._has_begun(one)]
         jobs: dict[RunCall, Job] = {}
         wakes_at_utc_s = 0.0
         for effect in effects:
@@ -323,7 +325,7 @@ class SagaActor:
             ):
                 wakes_at_utc_s = _earlier(wakes_at_utc_s, effect.not_before_utc_s)
             else:
-                jobs[effect] = self._submit(self.state, effect)
+                jobs[effect] = self._submit(self.state, effect, effect in repeats)
         for unwanted in self._jobs.values():
             unwanted.drop()
         self._jobs = jobs
@@ -331,12 +333,17 @@ class SagaActor:
         if wakes_at_utc_s != self._wakes_at_utc_s:
             self._wake_at(wakes_at_utc_s)
 
-    def _submit(self, state: SagaState, effect: RunCall) -> Job:
+    def _has_begun(self, effect: Effect) -> bool:
+        job = self._jobs.get(effect) if isinstance(effect, RunCall) else None
+        return job is not None and job.queue is None
+
+    def _submit(self, state: SagaState, effect: RunCall, is_repeat: bool) -> Job:
         call = call_of(state, effect)
+        repeated = self._may_repeat or is_repeat
         gateway = self._world.gateways.get(call.service)
         if gateway is not None:
-            return gateway.submit(call, effect, self.mailbox, self._may_repeat)
-        job = Job(call, effect, self.mailbox, lambda _saga_id, _news: None, self._may_repeat)
+            return gateway.submit(call, effect, self.mailbox, repeated)
+        job = Job(call, effect, self.mailbox, lambda _saga_id, _news: None, repeated)
         error = f"service {call.service!r} is not configured any more"
         result = AttemptResult(Outcome.NOT_DONE, error=error, rule=NO_SERVICE)
         job.report(result, self._world.draw())

@@ -126,7 +126,7 @@ class SagaWatch:
         return names
 
     def _is_late(self, state: SagaState) -> bool:
-        if state.status not in saga_status.MOVING:
+        if state.status not in saga_status.MOVING or state.paused is not None:
             return False
         return due_utc_s(state) < self._late_before_utc_s() and not self._holder.holds(state)
 

@@ -34,6 +34,7 @@ _REFUSALS: Final[dict[int, type[RequestRefused]]] = {
     403: AccessRefused,
     404: NoSuchThing,
     409: MoveNotAllowed,
+    412: MoveNotAllowed,
     503: ServerBusy,
 }
 

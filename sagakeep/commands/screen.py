@@ -21,6 +21,7 @@ STATUS_STYLES: Final[Mapping[str, str]] = {
     "compensating": "yellow",
     "failed": "red",
     "compensation_failed": "bold red",
+    "abandoned": "magenta",
     "running": "cyan",
     "retrying": "cyan",
 }

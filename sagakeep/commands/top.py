@@ -93,7 +93,7 @@ def _picture(look: dict[str, Any], before: dict[str, Any] | None, seconds: float
 def _headline(stats: Any, before: Any, seconds: float) -> str:
     line = f"{stats['totalSagas']} sagas, {stats['runningSagas']} running"
     if before and seconds:
-        ended = sum(stats["byStatus"][one] - before["byStatus"][one] for one in FINAL)
+        ended = sum(stats["byStatus"].get(one, 0) - before["byStatus"].get(one, 0) for one in FINAL)
         begun = stats["totalSagas"] - before["totalSagas"]
         line += f", {begun / seconds:.0f} begun and {ended / seconds:.0f} ended a second"
     return line

@@ -23,7 +23,7 @@ from sagakeep.findings.finding import Finding
 from sagakeep.findings.review import findings_in
 from sagakeep.http.auth import LOCAL, Principal
 from sagakeep.http.problems import document_of
-from sagakeep.http.queries import events_query_of, moment_of, reason_of, saga_query_of
+from sagakeep.http.queries import events_query_of, moment_of, saga_query_of
 from sagakeep.http.replies import (
     JSON,
     TEXT,
@@ -34,16 +34,11 @@ from sagakeep.http.replies import (
     service_view,
 )
 from sagakeep.http.requests import (
-    CompensateRequest,
-    ResolveRequest,
-    RetryRequest,
     actor_of,
     idempotency_key_of,
     is_unchanged,
     read_batch,
-    read_body,
     read_definition,
-    read_wish,
     refuse_idempotency_key,
     saga_id_of,
     traceparent_of,
@@ -149,42 +144,6 @@ async def explain_saga(orchestrator: Orchestrator, request: Request) -> Response
     if wants_text(request):
         return Response(explanation_text(view), media_type=TEXT)
     return json_reply(view)
-
-
-async def compensate_saga(orchestrator: Orchestrator, request: Request) -> Response:
-    saga_id = saga_id_of(request)
-    wish = await read_wish(request, CompensateRequest)
-    by = actor_of(request)
-    state = await orchestrator.compensate(saga_id, step_id=wish.stepID, by=by, note=wish.reason)
-    return saga_reply(state, 202)
-
-
-async def retry_saga(orchestrator: Orchestrator, request: Request) -> Response:
-    saga_id = saga_id_of(request)
-    wish = await read_wish(request, RetryRequest)
-    state = await orchestrator.retry(saga_id, by=actor_of(request), note=wish.reason)
-    return saga_reply(state, 202)
-
-
-async def resolve_step(orchestrator: Orchestrator, request: Request) -> Response:
-    saga_id = saga_id_of(request)
-    wish = await read_body(request, ResolveRequest)
-    state = await orchestrator.resolve(
-        saga_id,
-        wish.stepID,
-        wish.outcome,
-        result=wish.result,
-        by=actor_of(request),
-        note=wish.reason,
-    )
-    return saga_reply(state, 202)
-
-
-async def delete_saga(orchestrator: Orchestrator, request: Request) -> Response:
-    saga_id = saga_id_of(request)
-    note = reason_of(request)
-    await orchestrator.delete(saga_id, by=actor_of(request), note=note)
-    return Response(status_code=204)
 
 
 async def get_events(orchestrator: Orchestrator, request: Request) -> Response:

@@ -13,8 +13,8 @@ from sagakeep import limits
 from sagakeep.errors import InvalidMoment
 from sagakeep.faults import Faults, found
 from sagakeep.feed import Wanted
-from sagakeep.http.requests import check_reason
 from sagakeep.moment import AfterEvent, AtTime, Moment
+from sagakeep.move_requests import check_reason
 from sagakeep.orchestrator import SagaQuery
 from sagakeep.pointer import child
 from sagakeep.state import SagaStatus
@@ -104,6 +104,18 @@ def reason_of(request: Request) -> str:
     check_reason(reason, faults)
     faults.raise_any()
     return reason
+
+
+def wants_plan(request: Request) -> bool:
+    """Is it only asked what would be done? Raises InvalidDefinition."""
+    faults = Faults()
+    given = _single(request, faults)
+    _refuse_unknown(given, {"plan"}, faults)
+    plan = given.get("plan", "false")
+    if plan not in ("true", "false"):
+        faults.add("/plan", f"is {found(plan)}; expected true or false")
+    faults.raise_any()
+    return plan == "true"
 
 
 def _single(request: Request, faults: Faults) -> dict[str, str]:

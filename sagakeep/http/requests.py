@@ -5,39 +5,29 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Collection
-from typing import Annotated, Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 import anyio
 import anyio.to_thread
 import msgspec
-from msgspec import Meta
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from sagakeep import limits
 from sagakeep.conversion import read_struct
-from sagakeep.definition import Json, Name, OptionalName, SagaDefinition
+from sagakeep.definition import SagaDefinition
 from sagakeep.errors import SagakeepError, SagaNotFound
-from sagakeep.events import Resolution
 from sagakeep.faults import Faults
 from sagakeep.http.auth import LOCAL, Principal
 from sagakeep.http.replies import JSON, TEXT
 from sagakeep.json_text import parse_batch, parse_json
+from sagakeep.move_requests import MoveRequest
 from sagakeep.validation import definition_of
 
 BYTES_ON_LOOP_MAX: Final = 32 << 10  # reading more takes longer than a thread costs
 THREADS: Final = 2  # that read large bodies; they share one interpreter anyway
 NDJSON: Final = frozenset({"application/x-ndjson", "application/ndjson"})
 
-Why = Annotated[
-    str,
-    Meta(
-        description="Kept in the saga's history.",
-        extra_json_schema={"maxLength": limits.REASON_CHARS_MAX},
-    ),
-]
-_Wish = TypeVar("_Wish", "CompensateRequest", "RetryRequest")
-_Body = TypeVar("_Body", "CompensateRequest", "RetryRequest", "ResolveRequest")
 _Parameters = ParamSpec("_Parameters")
 _Read = TypeVar("_Read")
 
@@ -49,31 +39,8 @@ _is_traceparent: Final = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 ).fullmatch
 _WAIT: Final = re.compile(r'wait\s*=\s*"?(\d{1,9}(?:\.\d{1,9})?)"?', re.IGNORECASE)
+_VERSION: Final = re.compile(r'"(\d{1,18})"')  # never weak: it is compared strongly
 _ENTITY_TAG: Final = re.compile(r'(?:W/)?("[^"]*")')
-
-
-class CompensateRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What to undo, and why. Without `stepID` everything, with it the step and those that depend on it."""
-
-    stepID: OptionalName = ""  # noqa: N815 -- the name on the wire
-    reason: Why = ""
-
-
-class RetryRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Why the saga may go on."""
-
-    reason: Why = ""
-
-
-class ResolveRequest(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"outcome": "as"}
-):
-    """What became of the step, by an operator's word, and why. `result` is for `done`."""
-
-    stepID: Name  # noqa: N815 -- the name on the wire
-    outcome: Resolution
-    result: Json = None
-    reason: Why = ""
 
 
 # The path and the headers
@@ -155,6 +122,17 @@ def is_unchanged(request: Request, etag: str) -> bool:
     return given.strip() == "*" or etag in _ENTITY_TAG.findall(given)
 
 
+def versions_of(request: Request) -> tuple[int, ...]:
+    """Return the versions of the saga that the request is for (If-Match), () for any. A tag that is none of ours
+    is of no version."""
+    given = request.headers.getlist("if-match")
+    tags = [tag.strip() for tag in ",".join(given).split(",")]
+    if not given or tags == ["*"]:
+        return ()
+    found = [_VERSION.fullmatch(tag) for tag in tags]
+    return tuple([int(one[1]) if one else 0 for one in found])
+
+
 def wants_stream(request: Request) -> bool:
     """Is it a GET that accepts a stream of events?"""
     return request.method == "GET" and "text/event-stream" in _accepted(request)
@@ -218,26 +196,22 @@ def _entry_in(document: object, services: Collection[str]) -> SagaDefinition | S
         return error
 
 
-async def read_wish(request: Request, kind: type[_Wish]) -> _Wish:
-    """Read the optional body of a move. Raises as `read_definition`."""
-    return await read_body(request, kind) if await request.body() else kind()
-
-
-async def read_body(request: Request, kind: type[_Body]) -> _Body:
-    """Read the body of a move. Raises as `read_definition`."""
-    _require(request, {JSON})
+async def read_move(request: Request, kind: type[MoveRequest]) -> MoveRequest:
+    """Read the body of a move, which may be missing where nothing must be said. Raises as `read_definition`."""
+    body = await request.body()
     faults = Faults()
-    wish = read_struct(kind, parse_json(await request.body()), faults)
-    check_reason(wish.reason, faults)
+    if body or _has_required(kind):
+        _require(request, {JSON})
+        said = await _apart(len(body), lambda: read_struct(kind, parse_json(body), faults))
+    else:
+        said = kind()
+    said.check(faults)
     faults.raise_any()
-    return wish
+    return said
 
 
-def check_reason(reason: str, faults: Faults) -> None:
-    """Hold what a person says about a move to its limit."""
-    if len(reason) > limits.REASON_CHARS_MAX:
-        allowed = f"allowed are up to {limits.REASON_CHARS_MAX}"
-        faults.add("/reason", f"has {len(reason)} characters; {allowed}")
+def _has_required(kind: type[MoveRequest]) -> bool:
+    return any(field.required for field in msgspec.structs.fields(kind))
 
 
 def _require(request: Request, kinds: Collection[str]) -> str:

@@ -14,6 +14,7 @@ from sagakeep.definition import SagaDefinition
 from sagakeep.explained import ExplanationView
 from sagakeep.http import handlers
 from sagakeep.http.fleet_routes import FLEET_ROUTES
+from sagakeep.http.move_routes import ACTOR, MOVE_ROUTES
 from sagakeep.http.replies import (
     TEXT,
     AlertsView,
@@ -25,7 +26,6 @@ from sagakeep.http.replies import (
     ServicesView,
     WhoView,
 )
-from sagakeep.http.requests import CompensateRequest, ResolveRequest, RetryRequest
 from sagakeep.http.schema import Answer, Body, Operation, Parameter
 from sagakeep.published import SagaView, StatsView, StatusView
 from sagakeep.state import SagaStatus
@@ -50,14 +50,8 @@ _LIMIT: Final = Parameter(
 )
 _NDJSON: Final = "One saga definition in each line."
 
-_ACTOR: Final = Parameter(
-    "Saga-Actor",
-    "header",
-    {"type": "string", "pattern": limits.ACTOR_PATTERN},
-    "Who asks, kept in the history as stated; a key that is shown says it better, and stands.",
-)
 _CREATE_HEADERS: Final = (
-    _ACTOR,
+    ACTOR,
     Parameter(
         "Idempotency-Key",
         "header",
@@ -89,7 +83,6 @@ _EVENTS: Final = (
 )
 
 _SAGA: Final = Answer("The saga.", SagaView, headers=("ETag",))
-_MOVED: Final = Answer("The wish is durable; the saga, now.", SagaView, headers=("ETag",))
 _APPLIED: Final = ("Preference-Applied",)
 _CREATED: Final = ("ETag", "Location", "Preference-Applied")
 _ABOUT_IT: Final = (
@@ -97,10 +90,7 @@ _ABOUT_IT: Final = (
     "get_status",
     "explain_saga",
     "get_events",
-    "compensate_saga",
-    "retry_saga",
-    "resolve_step",
-    "delete_saga",
+    *[one.handler.__name__ for one in MOVE_ROUTES],
 )
 _ORDER: Final = {
     "name": "order_processing",
@@ -171,7 +161,7 @@ ROUTES: Final = (
         {200: [Answer("What became of each, in order.", BatchView, headers=_APPLIED)]},
         errors=(415, 422),
         parameters=(
-            _ACTOR,
+            ACTOR,
             Parameter("Prefer", "header", _TEXT, "findings: as for one saga, with each entry."),
         ),
         body=Body(
@@ -231,18 +221,6 @@ ROUTES: Final = (
         ),
     ),
     Operation(
-        "DELETE",
-        "/api/sagas/{id}",
-        handlers.delete_saga,
-        "Remove a saga that stands still from every list.",
-        {204: [Answer("It is gone.")]},
-        errors=(404, 409, 422),
-        parameters=(
-            _ACTOR,
-            Parameter("reason", "query", _TEXT, "Kept in the saga's history."),
-        ),
-    ),
-    Operation(
         "GET",
         "/api/sagas/{id}/status",
         handlers.get_status,
@@ -282,35 +260,7 @@ ROUTES: Final = (
         errors=(404, 422),
         parameters=_EVENTS,
     ),
-    Operation(
-        "PUT",
-        "/api/sagas/{id}/compensate",
-        handlers.compensate_saga,
-        "Undo a saga, or one step and those that depend on it.",
-        {202: [_MOVED]},
-        errors=(404, 409, 415, 422),
-        parameters=(_ACTOR,),
-        body=Body(CompensateRequest, is_required=False),
-    ),
-    Operation(
-        "POST",
-        "/api/sagas/{id}/retry",
-        handlers.retry_saga,
-        "Let a saga that stands still go on.",
-        {202: [_MOVED]},
-        errors=(404, 409, 415, 422),
-        parameters=(_ACTOR,),
-        body=Body(RetryRequest, is_required=False),
-    ),
-    Operation(
-        "PUT",
-        "/api/sagas/{id}/resolve",
-        handlers.resolve_step,
-        "Say what became of a step, where no call can tell or do it: the saga goes on.",
-        {202: [_MOVED]},
-        errors=(404, 409, 415, 422),
-        body=Body(ResolveRequest),
-    ),
+    *MOVE_ROUTES,
     Operation(
         "GET",
         "/api/services",

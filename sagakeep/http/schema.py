@@ -69,7 +69,7 @@ class Operation(NamedTuple):
 
 HEADERS: Final[Mapping[str, str]] = {
     "Allow": "The methods that this path knows.",
-    "ETag": "The saga's version; give it as If-None-Match.",
+    "ETag": "The saga's version; give it as If-None-Match, or with a move as If-Match.",
     "Idempotency-Replayed": "`true`: the same key and body gave this saga before.",
     "Location": "Where the saga is.",
     "Preference-Applied": "Which preferences were heeded; how long the reply waited at most.",

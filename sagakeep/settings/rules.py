@@ -30,6 +30,7 @@ WEBHOOK_TYPES: Final = (  # `sagakeep.webhook.TYPES`, which imports what is boun
     "sagakeep.saga.compensated",
     "sagakeep.saga.failed",
     "sagakeep.saga.compensation_failed",
+    "sagakeep.saga.abandoned",
     "sagakeep.alert.raised",
     "sagakeep.alert.ended",
 )

@@ -250,8 +250,8 @@ ACTORS = (
     Bug(
         "repeated-attempt-not-marked",
         f"{_A}saga.py",
-        "self.mailbox, self._may_repeat)\n        job",
-        "self.mailbox, False)\n        job",
+        "        repeated = self._may_repeat or is_repeat",
+        "        repeated = False",
     ),
     Bug(
         "timeout-taken-for-not-done",
@@ -390,19 +390,19 @@ MACHINE = (
     ),
     Bug(
         "old-key-for-a-new-effect",
-        "sagakeep/changes.py",
+        "sagakeep/interventions.py",
         "            action=CallState(epoch=step.action.epoch + 1),",
         "            action=CallState(epoch=step.action.epoch),",
     ),
     Bug(
         "new-key-while-in-doubt",
-        "sagakeep/changes.py",
+        "sagakeep/interventions.py",
         "    if call.outcome is NOT_DONE:\n        return CallState",
         "    if call.outcome is not DONE:\n        return CallState",
     ),
     Bug(
         "old-budget-after-an-operators-retry",
-        "sagakeep/changes.py",
+        "sagakeep/interventions.py",
         "    return replace(call, attempts_base=call.attempt, retry_at_utc_s=0.0, started_at_utc_s=0.0)",
         "    return replace(call, attempt=0, retry_at_utc_s=0.0, started_at_utc_s=0.0)",
     ),
@@ -441,6 +441,42 @@ MACHINE = (
         "sagakeep/steering.py",
         '    if pivot_is_done(state):\n        raise _refuse(state, "compensate"',
         '    if not state:\n        raise _refuse(state, "compensate"',
+    ),
+    Bug(
+        "begun-while-it-is-paused",
+        f"{_A}saga.py",
+        "        if self.state.paused is not None:",
+        "        if self.state is None:",
+    ),
+    Bug(
+        "decided-while-it-is-paused",
+        "sagakeep/course.py",
+        "    if state.paused is not None:\n        return ()",
+        "    if state is None:\n        return ()",
+    ),
+    Bug(
+        "made-again-after-a-pause-and-believed",
+        f"{_A}saga.py",
+        "outstanding(before) if before is not None and before.paused else ()",
+        "()",
+    ),
+    Bug(
+        "forced-end-takes-what-is-out-for-not-done",
+        "sagakeep/steering.py",
+        "yield e.StepFailed(step_id, action.attempt, doubt_of(state, step_id), _FORCED)",
+        "yield e.StepFailed(step_id, action.attempt, NOT_DONE, _FORCED)",
+    ),
+    Bug(
+        "another-payload-under-the-old-key",
+        "sagakeep/interventions.py",
+        "        action = replace(renewed(step.action), filled=payload)",
+        "        action = replace(step.action, filled=payload, retry_at_utc_s=0.0)",
+    ),
+    Bug(
+        "undone-below-the-step",
+        "sagakeep/state.py",
+        "    if state.down_to:\n        return",
+        "    if state is None:\n        return",
     ),
 )
 

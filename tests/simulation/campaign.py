@@ -13,18 +13,19 @@ import trio
 from sagakeep.effects import RunCall, call_of
 from sagakeep.errors import JournalCorrupt, SagakeepError
 from sagakeep.http.app import make_app
+from sagakeep.messages import Compensate
 from sagakeep.orchestrator import Orchestrator
 from sagakeep.runtime.journal_files import open_journal
-from sagakeep.saga_status import COMPENSATION_FAILED
+from sagakeep.saga_status import COMPENSATION_FAILED, COMPLETED, FINAL, HELD
 from sagakeep.service import Call
 from sagakeep.simulation.disk import MemoryDisk
 from sagakeep.simulation.ledger import Promise
 from sagakeep.simulation.service import Behaviour, Reaction, Script
 from sagakeep.simulation.world import BEGINNING_UTC_S, DIRECTORY, World
 from sagakeep.state import SagaState
-from sagakeep.steering import resolutions
+from sagakeep.steering import editable, plan_id_of, resolutions, skippable
 from simulation import invariants
-from simulation.client import STILL_WITHIN_S, Client
+from simulation.client import EDITED, STILL_WITHIN_S, Client
 from simulation.configuration import Configuration, Crash, ServicePlan, configure
 from simulation.durable import Placed, read_journal
 from simulation.judge import Judge
@@ -191,22 +192,54 @@ class Campaign:
             await self.judge.rests(orchestrator)
 
     async def _help(self, orchestrator: Orchestrator) -> None:
-        """Do what an operator does at the end of the day: what is held goes on, or back."""
+        """Do what an operator does at the end of the day: what is held goes on, or back, or ends."""
+        for saga_id, state in list(self.judge.log.states.items()):
+            if state.paused is not None and not state.deleted:
+                await orchestrator.resume(saga_id, by="op")
         for saga_id, state in list(self.judge.log.states.items()):
             await self._rest(orchestrator)
-            held = self.judge.log.states[saga_id]
-            if state.deleted or held.status not in ("failed", "compensation_failed"):
+            still = self.judge.log.states[saga_id]
+            if state.deleted:
                 continue
-            move = self.random.choice(("retry", "compensate", "resolve", "nothing"))
             try:
-                if move == "resolve" and resolutions(held):
-                    await self._resolve(orchestrator, held)
-                elif move == "retry" or held.status is COMPENSATION_FAILED:
-                    await orchestrator.retry(saga_id, by="op")
-                elif move == "compensate":
-                    await orchestrator.compensate(saga_id, by="op")
+                if still.status in HELD:
+                    await self._help_held(orchestrator, still)
+                elif still.status in FINAL:
+                    await self._help_ended(orchestrator, still)
             except SagakeepError as error:
                 self.world.trace.note(f"operator: {error}")
+
+    async def _help_held(self, orchestrator: Orchestrator, held: SagaState) -> None:
+        moves = ("retry", "retry", "compensate", "resolve", "skip", "edit", "down", "finish", "")
+        move = self.random.choice(moves)
+        edits = editable(held)
+        if move == "resolve" and resolutions(held):
+            await self._resolve(orchestrator, held)
+        elif move == "skip" and (found := skippable(held)):
+            await orchestrator.skip(held.id, self.random.choice(found), by="op")
+        elif move == "edit" and edits:
+            await orchestrator.edit(held.id, self.random.choice(edits)[0], EDITED, by="op")
+        elif move == "finish":
+            await orchestrator.finish(held.id, by="op")
+        elif move == "retry" or held.status is COMPENSATION_FAILED:
+            await orchestrator.retry(held.id, by="op")
+        elif move == "compensate":
+            await orchestrator.compensate(held.id, by="op")
+        elif move == "down":
+            step_id = self.random.choice(list(held.steps))
+            await orchestrator.compensate(held.id, down_to=step_id, by="op")
+
+    async def _help_ended(self, orchestrator: Orchestrator, ended: SagaState) -> None:
+        """Run it again, or part of it: seldom, for both is much to do."""
+        chance = self.random.random()
+        if chance < 0.1:
+            await orchestrator.rerun(ended.id, by="op")
+        elif chance < 0.2 and ended.status is COMPLETED:
+            step_id = self.random.choice(list(ended.steps))
+            plan, planned = await orchestrator.plan_compensation(ended.id, down_to=step_id)
+            plan_id = plan_id_of(planned, Compensate(down_to=step_id))
+            self.world.trace.note(f"operator: plans {[one.call.step_id for one in plan.calls]}")
+            await orchestrator.compensate(ended.id, down_to=step_id, plan_id=plan_id, by="op")
 
     async def _resolve(self, orchestrator: Orchestrator, held: SagaState) -> None:
         """Look what is there of a step, undo by hand what could not be undone, and say so."""

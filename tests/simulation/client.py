@@ -34,6 +34,7 @@ from simulation.configuration import SagaPlan, Wish
 STILL_WITHIN_S = 1_000.0  # how long a client waits for its saga in one go
 AGAIN_AFTER_S = 0.5
 WATCHES_FOR_S = 4.0
+EDITED = {"by": "hand"}
 TRIES_MAX = 400  # of one wish in one process; a disk that is full may take its time
 
 
@@ -150,6 +151,18 @@ class PythonApi:
                 return _shown(await sagas.compensate(client.saga_id, step_id=wish.step_id, by="op"))
             case "retry":
                 return _shown(await sagas.retry(client.saga_id, by="op"))
+            case "down":
+                return _shown(await sagas.compensate(client.saga_id, down_to=wish.step_id, by="op"))
+            case "pause":
+                return _shown(await sagas.pause(client.saga_id, by="op"))
+            case "resume":
+                return _shown(await sagas.resume(client.saga_id, by="op"))
+            case "finish":
+                return _shown(await sagas.finish(client.saga_id, by="op"))
+            case "skip":
+                return _shown(await sagas.skip(client.saga_id, wish.step_id, by="op"))
+            case "edit":
+                return _shown(await sagas.edit(client.saga_id, wish.step_id, EDITED, by="op"))
             case "delete":
                 await sagas.delete(client.saga_id, by="op")
                 return Answer("ok", client.saga_id)
@@ -238,6 +251,17 @@ class HttpApi:
                 return await self._client.request("PUT", f"{saga}/compensate", json=wanted)
             case "retry":
                 return await self._client.request("POST", f"{saga}/retry")
+            case "down":
+                wanted = {"downTo": wish.step_id}
+                return await self._client.request("PUT", f"{saga}/compensate", json=wanted)
+            case "pause" | "resume" | "finish":
+                return await self._client.request("PUT", f"{saga}/{wish.kind}")
+            case "skip" | "edit":
+                said = {
+                    "stepID": wish.step_id,
+                    **({"payload": EDITED} if wish.kind == "edit" else {}),
+                }
+                return await self._client.request("PUT", f"{saga}/{wish.kind}", json=said)
             case "delete":
                 return await self._client.request("DELETE", saga)
             case "events":

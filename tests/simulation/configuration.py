@@ -104,11 +104,13 @@ def configure(seed: int) -> Configuration:
     """Expand a seed."""
     random = Random(f"configuration/{seed}")
     limits = Random(f"limits/{seed}")  # of its own: what seeds stood for before stays the same
+    steering = Random(f"steering/{seed}")
     names = ["alpha", "beta"][: random.choice((1, 1, 2))]
     return Configuration(
         seed=seed,
         sagas=tuple(
-            _saga(random, number, names) for number in range(random.choice((1, 1, 1, 2, 2, 3, 4)))
+            _steered(_saga(random, number, names), steering)
+            for number in range(random.choice((1, 1, 1, 2, 2, 3, 4)))
         ),
         services={name: _limited(_service(random), limits) for name in names},
         crashes=tuple(_crash(random) for _ in range(random.choice((0, 1, 1, 1, 2, 2, 3, 4)))),
@@ -227,6 +229,24 @@ def _saga(random: Random, number: int, services: list[str]) -> SagaPlan:
         random.choice((0.0, 0.0, 0.1, 3.0)),
         random.random() < 0.06,
     )
+
+
+def _steered(plan: SagaPlan, random: Random) -> SagaPlan:
+    """One saga in four is paused and, nearly always, resumed; one in eight meets an operator's other verbs."""
+    wishes = list(plan.wishes)
+    if random.random() < 0.25:
+        place = random.randint(0, len(wishes))
+        pause = Wish(random.choice((0.0, 0.1, 1.0, 10.0)), "pause")
+        resume = Wish(random.choice((0.1, 3.0, 30.0)), "resume")
+        wishes[place:place] = [pause, resume] if random.random() < 0.9 else [pause]
+    if random.random() < 0.125:
+        place = random.randint(0, len(wishes))
+        kind = random.choice(("skip", "edit", "edit", "down", "down", "finish"))
+        steps = plan.document["steps"]
+        assert isinstance(steps, list)
+        step_id = "" if kind == "finish" else str(random.choice(steps)["id"])
+        wishes.insert(place, Wish(random.choice((0.0, 0.1, 1.0, 10.0)), kind, step_id))
+    return plan._replace(wishes=tuple(wishes))
 
 
 def _step(

@@ -40,6 +40,10 @@
 
     I31  a snapshot holds nothing from beyond its position (looked at between two lives)
     I32  no answer that came after an attempt's timeout counts, but as a late reply
+    I33  while a saga is paused nothing of it is begun: no start is decided, and no attempt that waited begins
+    I34  what an operator forced is told: each effect that a forced end leaves is among what remains; a saga that
+         is run again and its next run name each other
+    I35  a key stands for one payload: another one, by an operator's hand, has another key
 
 Not checked, for there is nothing to check in the product as it is: the archive in I10 and I26 (finished sagas
 stay in the journal and have a row). The ramp of I22 is too wide for four sagas; `test_gateway` has it.
@@ -58,8 +62,9 @@ from sagakeep.effects import RunCall, idempotency_key, outstanding
 from sagakeep.errors import JournalCorrupt
 from sagakeep.events import Record
 from sagakeep.orchestrator import Orchestrator
+from sagakeep.remains import remaining
 from sagakeep.runtime.snapshot_file import DamagedSnapshot, read_snapshots
-from sagakeep.saga_status import COMPENSATED, COMPENSATION_FAILED, COMPLETED, RUNNING
+from sagakeep.saga_status import ABANDONED, COMPENSATED, COMPENSATION_FAILED, COMPLETED, RUNNING
 from sagakeep.service import DONE, NOT_DONE, UNKNOWN, Call
 from sagakeep.simulation.disk import MemoryDisk
 from sagakeep.simulation.ledger import Entry, Promise
@@ -77,6 +82,7 @@ if TYPE_CHECKING:
     from simulation.judge import Judge
 
 SLACK_S = 1e-3
+PAUSED_WITHIN_S = 1.0
 
 
 # Answers
@@ -179,6 +185,7 @@ def i03_one_end_for_each_run(judge: Judge, before: SagaState | None, record: Rec
     allowed = (
         *(e.SagaRetry, e.SagaCompensating, e.StepResolved),
         *(e.LateReply, e.ActorRestarted, e.SagaDeleted),
+        *(e.StepSkipped, e.StepEdited, e.SagaAbandoned, e.SagaRerun),
     )
     first = record.events[0]
     judge.expect(
@@ -223,7 +230,10 @@ def i22_retries_keep_to_their_policy(
 ) -> None:
     if before is None:
         return
+    edited = {one.step_id for one in record.events if isinstance(one, e.StepEdited)}
     for event in record.events:
+        if getattr(event, "step_id", "") in edited:
+            continue  # with another payload it is another call, which waits for nothing
         if isinstance(event, e.StepStarted) and before.steps[event.step_id].status is RETRYING:
             call, spec = before.steps[event.step_id].action, before.step(event.step_id)
             at_s, most = call.retry_at_utc_s, spec.retries_max
@@ -304,7 +314,8 @@ def _may_be_undone(before: SagaState, record: Record, step_id: str) -> bool:
     is_in_doubt = is_in_doubt and not _is_answered_done(record, step_id)
     is_held = is_in_doubt and before.step(step_id).in_doubt is InDoubt.HOLD and not is_asked
     scope = wishes[-1].step_id if wishes else before.scope
-    is_wanted = _is_in_scope(before, step_id, scope)
+    down_to = wishes[-1].down_to if wishes else before.down_to
+    is_wanted = _is_in_scope(before, step_id, down_to or scope) and step_id != down_to
     return is_wanted and not is_held and not _is_past_pivot(before, record)
 
 
@@ -438,6 +449,39 @@ def i13_one_attempt_at_a_time(judge: Judge, call: Call) -> None:
                     f" attempt {other.call.attempt}, begun at {other.began_s}"
                 ),
             )
+
+
+def i33_nothing_begins_while_its_saga_is_paused(judge: Judge, call: Call) -> None:
+    """An attempt may begin between the fsync and what its saga then does, so it has a second."""
+    state = judge.log.states[call.saga_id]
+    if state.paused is not None:
+        since_s = judge.paused_s.get(call.saga_id, 0.0)
+        judge.expect(
+            judge.world.now_s() <= since_s + PAUSED_WITHIN_S,
+            "I33",
+            lambda: f"{call.idempotency_key} begins, though {call.saga_id} is paused",
+        )
+
+
+def i33_nothing_is_decided_while_it_is_paused(
+    judge: Judge, before: SagaState | None, record: Record
+) -> None:
+    if before is None or before.paused is None:
+        return
+    ends = (e.SagaResumed, e.SagaCompensating)
+    if not any(isinstance(one, ends) for one in record.events):
+        begun = [
+            one for one in record.events if isinstance(one, e.StepStarted | e.CompensationStarted)
+        ]
+        judge.expect(not begun, "I33", lambda: f"{before.id} is paused, and then {begun}")
+
+
+def i35_one_payload_for_each_key(judge: Judge, call: Call) -> None:
+    key = f"{call.idempotency_key} {call.phase}"
+    known = judge.payloads.setdefault(key, call.payload)
+    judge.expect(
+        known == call.payload, "I35", lambda: f"{key} has the payload {call.payload}, had {known}"
+    )
 
 
 def i22_a_service_is_not_called_before_it_asked_for(judge: Judge, call: Call) -> None:
@@ -618,16 +662,25 @@ def i04_no_step_is_skipped(judge: Judge, state: SagaState) -> None:
         if entry.phase == "action":
             first_s.setdefault(entry.step_id, at)
     for step_id, step in state.steps.items():
+        if _is_skipped(state, step_id):
+            continue
         key = f"{state.id}/{step_id}/action/{step.action.epoch}"
         counts = judge.world.services[state.step(step_id).service].ledger.counts
         judge.expect(counts[key], "I4", lambda: f"{state.id} is completed without {key}")
     for step_id, needs in state.graph.dependencies.items():
         for need in needs:
+            if _is_skipped(state, step_id) or _is_skipped(state, need):
+                continue
             judge.expect(
                 first_s.get(need, -1) < first_s.get(step_id, 1 << 30),
                 "I4",
                 lambda: f"{state.id}: {step_id} came before {need}, which it needs",
             )
+
+
+def _is_skipped(state: SagaState, step_id: str) -> bool:
+    by_hand = state.steps[step_id].by_hand
+    return by_hand is not None and by_hand.skipped
 
 
 def i07_what_was_undone_is_undone(judge: Judge, state: SagaState) -> None:
@@ -696,6 +749,27 @@ def i08_what_is_not_undone_is_known(judge: Judge, state: SagaState) -> None:
                 "I8",
                 lambda: f"{state.id}: the effect of {step_id} is there, and nobody knows",
             )
+
+
+def i34_what_a_forced_end_leaves_is_known(judge: Judge, state: SagaState) -> None:
+    if state.status is ABANDONED and not state.is_erased:
+        told = {one.step_id for one in remaining(state)}
+        for step_id in state.steps:
+            spec = state.step(step_id)
+            if judge.promise(spec.service) is Promise.BLIND or spec.kind is StepKind.READ_ONLY:
+                continue
+            judge.expect(
+                not judge.world.net(state.id, step_id) or step_id in told,
+                "I34",
+                lambda: f"{state.id} was ended by force, and the effect of {step_id} is not told",
+            )
+    if state.rerun_as and not state.is_erased:
+        again = judge.log.states.get(state.rerun_as)
+        judge.expect(
+            again is not None and (again.rerun_of == state.id or again.is_erased),
+            "I34",
+            lambda: f"{state.id} was run again as {state.rerun_as}, which is {again}",
+        )
 
 
 def _effects_of(judge: Judge, saga_id: str) -> list[Entry]:

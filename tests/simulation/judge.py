@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from sagakeep.errors import JournalCorrupt
-from sagakeep.events import SagaRetry, StepResolved
+from sagakeep.events import SagaPaused, SagaRetry, StepResolved
 from sagakeep.orchestrator import Orchestrator
 from sagakeep.runtime.disk import FULL_ERRNOS
 from sagakeep.service import AttemptResult, Call
@@ -53,6 +53,8 @@ class Judge:
     )  # the latest sequence that was answered
     deleted: set[str] = field(default_factory=set)
     by_key: dict[str, str] = field(default_factory=dict)
+    paused_s: dict[str, float] = field(default_factory=dict)  # since when, of this process
+    payloads: dict[str, object] = field(default_factory=dict)  # of each call, by its key
     journal_failed: str = ""
     disk_failed: bool = False
     has_recovered: bool = False
@@ -119,10 +121,13 @@ class Judge:
             invariants.i28_what_follows_is_by_the_rules(self, before, placed.record)
             invariants.i29_attempts_are_counted_on(self, placed.record)
             invariants.i32_no_answer_counts_after_its_timeout(self, before, placed.record)
+            invariants.i33_nothing_is_decided_while_it_is_paused(self, before, placed.record)
             try:
                 self.log.add(placed)
             except ImpossibleEvent as error:
                 self.fail("I11", str(error))
+            if any(isinstance(event, SagaPaused) for event in placed.record.events):
+                self.paused_s[placed.record.saga_id] = self.world.now_s()
             if any(isinstance(event, SagaRetry | StepResolved) for event in placed.record.events):
                 self._forget_what_was_asked(placed.record.saga_id)
 
@@ -148,6 +153,8 @@ class Judge:
         invariants.i02_every_call_was_durably_meant(self, call)
         invariants.i05_one_key_for_each_intended_effect(self, call)
         invariants.i13_one_attempt_at_a_time(self, call)
+        invariants.i33_nothing_begins_while_its_saga_is_paused(self, call)
+        invariants.i35_one_payload_for_each_key(self, call)
         invariants.i22_a_service_is_not_called_before_it_asked_for(self, call)
         self.called_s.setdefault(call.service, []).append(self.world.now_s())
         invariants.i30_a_service_is_called_no_faster_than_its_limit(self, call)
@@ -202,6 +209,7 @@ class Judge:
         self.in_flight.clear()
         self.earliest_s.clear()
         self.called_s.clear()
+        self.paused_s.clear()
         self.journal_failed = ""
         self.disk_failed = False
         self.has_recovered = False
@@ -235,3 +243,4 @@ class Judge:
             invariants.i04_no_step_is_skipped(self, state)
             invariants.i07_what_was_undone_is_undone(self, state)
             invariants.i08_what_is_not_undone_is_known(self, state)
+            invariants.i34_what_a_forced_end_leaves_is_known(self, state)
