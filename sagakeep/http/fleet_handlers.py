@@ -8,20 +8,21 @@ from starlette.responses import Response
 from sagakeep.http.feed_stream import FeedStream
 from sagakeep.http.queries import wanted_of
 from sagakeep.http.replies import json_reply, service_view
-from sagakeep.http.requests import RetryRequest, actor_of, read_wish
+from sagakeep.http.requests import actor_of, read_move
 from sagakeep.http.sse import MEDIA_TYPE
+from sagakeep.move_requests import RetryRequest
 from sagakeep.orchestrator import Orchestrator
 
 
 async def pause_service(orchestrator: Orchestrator, request: Request) -> Response:
-    name, wish = request.path_params["name"], await read_wish(request, RetryRequest)
+    name, wish = request.path_params["name"], await read_move(request, RetryRequest)
     by = actor_of(request)
     state = await orchestrator.fleet.pause_service(name, by=by, note=wish.reason)
     return json_reply(service_view(name, state))
 
 
 async def resume_service(orchestrator: Orchestrator, request: Request) -> Response:
-    name, wish = request.path_params["name"], await read_wish(request, RetryRequest)
+    name, wish = request.path_params["name"], await read_move(request, RetryRequest)
     by = actor_of(request)
     state = await orchestrator.fleet.resume_service(name, by=by, note=wish.reason)
     return json_reply(service_view(name, state))

@@ -8,9 +8,9 @@ from sagakeep import limits
 from sagakeep.http import fleet_handlers as handlers
 from sagakeep.http.handlers import Handler
 from sagakeep.http.replies import ServiceView
-from sagakeep.http.requests import RetryRequest
 from sagakeep.http.schema import Answer, Body, Operation, Parameter
 from sagakeep.http.sse import MEDIA_TYPE
+from sagakeep.move_requests import RetryRequest
 from sagakeep.published import FeedEventView
 from sagakeep.state import SagaStatus
 
