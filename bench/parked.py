@@ -108,7 +108,7 @@ async def start_sagas(
 
 
 async def wait_settled() -> None:
-    """Wait until outcomes, rows and snapshot are written; raises when the process does not come to an end of it."""
+    """Wait until outcomes, rows and snapshot are written; raises when that does not come to an end."""
     began_s = time.perf_counter()
     while await cpu_share(SETTLE_S) > BUSY_SHARE:
         if time.perf_counter() - began_s > SETTLE_S_MAX:
