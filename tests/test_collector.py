@@ -132,6 +132,18 @@ async def test_what_a_wave_of_work_made_is_set_aside_and_looked_at_when_there_is
         nursery.cancel_scope.cancel()
 
 
+async def test_what_has_outlived_a_look_is_not_looked_at_by_the_next(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn_collector_off()
+    loaded = gc.get_freeze_count()
+    kept = [[number] for number in range(5_000)]
+    monkeypatch.setattr(collector, "WORTH_IT", 1)
+    with trio.move_on_after(LOOK_EVERY_S * 1.5):
+        await collect_at_rest(lambda: True)
+    assert gc.get_freeze_count() >= loaded + len(kept)
+
+
 async def test_a_long_collection_is_followed_by_a_long_pause(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

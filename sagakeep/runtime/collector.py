@@ -6,8 +6,9 @@ few: a look at "the youngest" goes through all that was made since the last one 
 the whole population of sagas in flight, and holds the loop for 10 to 60 ms with a thousand of them.
 
 So it is off, and called for when the process is at rest: for what closed connections (thirty objects each) and
-services may have left. What a long wave of work makes is set aside in between, which costs nothing however much
-there is (a hundred thousand sagas that wake at once took it 330 ms), and looked at after an hour.
+services may have left. It then looks at what was made since the last time. What has outlived a look, and what a
+long wave of work makes, is set aside, which costs nothing however much there is (a hundred thousand sagas that
+wake at once took it 330 ms), and looked at after an hour.
 """
 
 from __future__ import annotations
@@ -46,11 +47,12 @@ async def collect_at_rest(is_at_rest: Callable[[], bool]) -> None:
         await trio.sleep(pause_s)
         pause_s, now_s, made = LOOK_EVERY_S, trio.current_time(), gc.get_count()[0]
         if now_s - aside_s >= ASIDE_S and is_at_rest():
-            gc.unfreeze()
+            gc.unfreeze()  # what was loaded at the beginning is among it
             pause_s, last_s, aside_s = _collect(), now_s, math.inf
-            gc.freeze()  # what was loaded at the beginning is among it
+            gc.freeze()
         elif made >= WORTH_IT and ((made <= FEW and is_at_rest()) or now_s - last_s >= OVERDUE_S):
-            pause_s, last_s = _collect(), now_s
+            pause_s, last_s, aside_s = _collect(), now_s, min(aside_s, now_s)
+            gc.freeze()
         elif made >= OVERDUE:
             gc.freeze()
             aside_s = min(aside_s, now_s)
