@@ -186,12 +186,13 @@ def _completes_again(before: SagaState, after: SagaState) -> bool:
 def _next_piece(folding: Iterator[_Folded], stopwatch: Callable[[], float]) -> _Piece | None:
     until_s = stopwatch() + PIECE_S
     net: dict[str, _Folded] = {}
+    apart: list[_Folded] = []  # what is told before what came after it for the same saga
     records = events = frame = 0
     for folded in folding:
         saga_id = folded.state.id
         earlier = net.pop(saga_id, None)
         if earlier is not None and _completes_again(earlier.state, folded.state):
-            net[f"{saga_id} {len(net)}"] = earlier  # no id has a space
+            apart.append(earlier)
         elif earlier is not None:
             folded = folded._replace(before=earlier.before)
         net[saga_id] = folded
@@ -200,7 +201,7 @@ def _next_piece(folding: Iterator[_Folded], stopwatch: Callable[[], float]) -> _
         frame = folded.position.frame
         if stopwatch() > until_s:
             break
-    return _Piece(list(net.values()), records, events, frame) if records else None
+    return _Piece([*apart, *net.values()], records, events, frame) if records else None
 
 
 # Snapshots
