@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sagakeep import limits
 from sagakeep.definition import SagaDefinition
 from sagakeep.errors import BrokenFile, InvalidDefinition, MalformedJson, PlacedFault
@@ -13,15 +15,18 @@ from sagakeep.validation import definition_of
 class DefinitionFile:
     """A definition, and the text that it was read from."""
 
-    def __init__(self, name: str, body: bytes) -> None:
-        """Read the definition; no service is looked up. Raises BrokenFile with all faults."""
+    def __init__(self, name: str, body: bytes, services: Collection[str] | None = None) -> None:
+        """Read the definition; `services` are those it may name, None for any.
+
+        Raises BrokenFile with all faults.
+        """
         self.name = name
         if len(body) > limits.BODY_BYTES_MAX:
             detail = f"has {len(body)} bytes; a saga has at most {limits.BODY_BYTES_MAX}"
             raise BrokenFile(name, [PlacedFault("", detail, 0, 0)])
         try:
             document = parse_json(body)
-            self.definition: SagaDefinition = definition_of(document, None)
+            self.definition: SagaDefinition = definition_of(document, services)
         except MalformedJson as error:
             raise BrokenFile(name, [_placed(error, body)]) from None
         except InvalidDefinition as error:

@@ -746,6 +746,64 @@ async def test_a_large_saga_is_reviewed_too(api: AsgiClient) -> None:
     assert [one["code"] for one in reply.json["findings"]] == ["no-way-out"]
 
 
+# Check
+
+
+async def checked(api: AsgiClient, body: bytes) -> Any:
+    headers = {"Content-Type": "application/json"}
+    reply = await api.request("POST", "/api/check", body, headers=headers)
+    assert reply.status == 200
+    assert (await api.request("GET", "/api/sagas")).json["sagas"] == []
+    return reply.json
+
+
+async def test_a_check_tells_findings_with_their_place_and_what_to_do(api: AsgiClient) -> None:
+    text = json.dumps(saga(maxRetries=0, id="never-begun"), indent=1)
+    told = await checked(api, text.encode())
+    assert (told["valid"], told["errors"]) == (True, [])
+    (finding,) = told["findings"]
+    assert list(finding) == ["code", "severity", "pointer", "line", "column", "message", "fix"]
+    assert (finding["code"], finding["severity"]) == ("no-way-out", "error")
+    assert text.splitlines()[finding["line"] - 1][finding["column"] - 1 :].startswith("0")
+    assert finding["fix"]
+    assert told["figures"][0].startswith("at worst ")
+
+
+async def test_a_check_tells_what_a_creation_would_refuse(api: AsgiClient) -> None:
+    document = saga(step("a", service="shpo", timeout=0), nme="x")
+    problem = await refused(api, 422, "POST", "/api/sagas", json=document)
+    told = await checked(api, json.dumps(document).encode())
+    assert not told["valid"]
+    assert (told["findings"], told["figures"]) == ([], [])
+    faults = [{"pointer": one["pointer"], "detail": one["detail"]} for one in told["errors"]]
+    assert faults == problem["errors"]
+    assert {one["line"] for one in told["errors"]} == {1}
+
+
+@pytest.mark.parametrize(
+    ("body", "place", "detail"),
+    [
+        (b'{"name": "n",\n "steps": [', (2, 12), "Expecting value"),
+        (b"", (1, 1), "Expecting value"),
+        (b"{\n\xff", (2, 1), "is not UTF-8"),
+        (b"[" * 100_000, (1, 1), "is nested deeper"),
+        (b"7", (1, 1), "is the number 7; expected an object"),
+    ],
+)
+async def test_a_text_that_is_typed_is_wrong_most_of_the_time(
+    api: AsgiClient, body: bytes, place: tuple[int, int], detail: str
+) -> None:
+    told = await checked(api, body)
+    (error,) = told["errors"]
+    assert (error["line"], error["column"]) == place
+    assert error["detail"].startswith(detail)
+
+
+async def test_a_check_reads_json_alone(api: AsgiClient) -> None:
+    headers = {"Content-Type": "application/yaml"}
+    await refused(api, 415, "POST", "/api/check", b"a: 1", headers=headers)
+
+
 async def test_alerts_tell_what_is_wrong_and_health_counts_them(tmp_path: Path) -> None:
     async with open_orchestrator(tmp_path, {"shop": Shop()}) as sagas:
         api = AsgiClient(edge(make_app(sagas)), check_reply)

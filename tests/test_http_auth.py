@@ -89,6 +89,12 @@ async def test_health_is_open_to_all_and_only_to_read():
     assert (await ask("GET", "/api/sagas/health/x")).status == 401
 
 
+async def test_a_viewer_may_check_a_definition_for_nothing_is_written():
+    assert (await ask("POST", "/api/check", f"authorization: bearer {VIEWER}")).status == 200
+    assert (await ask("POST", "/api/check/x", f"authorization: bearer {VIEWER}")).status == 403
+    assert (await ask("POST", "/api/check")).status == 401
+
+
 async def test_without_keys_everybody_may_do_everything():
     reply = await ask("DELETE", "/api/sagas/s-1", keys=[])
     assert json.loads(reply.body) == {"name": "local", "role": "admin"}

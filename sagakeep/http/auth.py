@@ -22,6 +22,7 @@ from sagakeep.http.problems import problem
 
 OPEN_PATHS: Final = frozenset({"/api/sagas/health", "/"})
 DASHBOARD: Final = "/ui"  # its files are no secret; what they show is asked for with a key
+READ_PATHS: Final = frozenset({"/api/check"})  # whatever the method: nothing is written there
 _READS: Final = frozenset({"GET", "HEAD"})
 _BEARER: Final = re.compile(rb"bearer +([\x21-\x7e]+)", re.IGNORECASE)
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -72,7 +73,8 @@ def authenticate(app: ASGIApp, keys: Sequence[ApiKey]) -> ASGIApp:
             raise ConfigurationError(f"auth key {key.name!r}: sha256 must be 64 hexadecimal digits")
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
-        wanted = Role.VIEWER if scope["method"] in _READS else Role.OPERATOR
+        is_read = scope["method"] in _READS or scope["path"] in READ_PATHS
+        wanted = Role.VIEWER if is_read else Role.OPERATOR
         principal = _principal_of(scope, keys) if keys else LOCAL
         if principal is not None:
             scope.setdefault("state", {})["principal"] = principal

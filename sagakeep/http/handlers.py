@@ -19,6 +19,7 @@ from sagakeep.errors import Fault, InvalidDefinition, SagakeepError
 from sagakeep.events import Record
 from sagakeep.explanation_text import explanation_text
 from sagakeep.explanation_view import explanation_view
+from sagakeep.findings.checked import checked
 from sagakeep.findings.finding import Finding
 from sagakeep.findings.review import findings_in
 from sagakeep.http.auth import LOCAL, Principal
@@ -39,6 +40,7 @@ from sagakeep.http.requests import (
     is_unchanged,
     read_batch,
     read_definition,
+    read_text,
     refuse_idempotency_key,
     saga_id_of,
     traceparent_of,
@@ -89,6 +91,12 @@ async def _findings_of(definition: SagaDefinition) -> list[Finding]:
     if len(definition.steps) <= STEPS_ON_LOOP_MAX:
         return findings_in(definition)
     return await anyio.to_thread.run_sync(findings_in, definition, limiter=_reviewers)
+
+
+async def check_definition(orchestrator: Orchestrator, request: Request) -> Response:
+    body = await read_text(request)
+    view = await anyio.to_thread.run_sync(checked, body, orchestrator.services, limiter=_reviewers)
+    return json_reply(view)
 
 
 async def create_sagas(orchestrator: Orchestrator, request: Request) -> Response:

@@ -165,6 +165,12 @@ async def read_definition(
     return definition, hashlib.sha256(body).digest()
 
 
+async def read_text(request: Request) -> bytes:
+    """Read the text of one saga, whatever is wrong with it. Raises HTTPException 415."""
+    _require(request, {JSON})
+    return await request.body()
+
+
 def _definition_in(body: bytes, services: Collection[str]) -> SagaDefinition:
     return definition_of(parse_json(body), services)
 

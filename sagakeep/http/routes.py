@@ -12,6 +12,7 @@ from msgspec import Meta
 from sagakeep import limits
 from sagakeep.definition import SagaDefinition
 from sagakeep.explained import ExplanationView
+from sagakeep.findings.checked import CheckedView
 from sagakeep.http import handlers
 from sagakeep.http.fleet_routes import FLEET_ROUTES
 from sagakeep.http.move_routes import ACTOR, MOVE_ROUTES
@@ -169,6 +170,15 @@ ROUTES: Final = (
             others={"application/x-ndjson": _NDJSON, "application/ndjson": _NDJSON},
             example=[_ORDER],
         ),
+    ),
+    Operation(
+        "POST",
+        "/api/check",
+        handlers.check_definition,
+        "Check a definition: what its creation would refuse, and what a reviewer would say. Nothing is begun.",
+        {200: [Answer("What there is to say, whether it is valid or not.", CheckedView)]},
+        errors=(415,),
+        body=Body(SagaDefinition, example=_ORDER),
     ),
     Operation(
         "GET",
