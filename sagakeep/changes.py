@@ -61,6 +61,9 @@ STEP_TRANSITIONS: Final[dict[type[e.Event], dict[StepStatus, StepStatus]]] = {
 }
 
 
+_Failure = e.StepFailed | e.CompensationExhausted | e.CompensationFailed
+
+
 def _moved(step: StepState, event: e.StepEvent) -> StepStatus:
     return STEP_TRANSITIONS[type(event)][step.status]
 
@@ -110,12 +113,18 @@ def _step_started(state: SagaState, event: e.StepStarted, at_utc_s: float) -> Ch
     return {"steps": {**state.steps, event.step_id: started}}
 
 
+def _done(call: CallState, at_utc_s: float) -> CallState:
+    return replace(
+        call, outcome=DONE, error="", rule="", retry_at_utc_s=0.0, ended_at_utc_s=at_utc_s
+    )
+
+
 def _step_completed(state: SagaState, event: e.StepCompleted, at_utc_s: float) -> Changes:
     step = state.steps[event.step_id]
     completed = replace(
         step,
         status=_moved(step, event),
-        action=replace(step.action, outcome=DONE, error="", retry_at_utc_s=0.0),
+        action=_done(step.action, at_utc_s),
         result=event.result,
         probing=False,
     )
@@ -125,16 +134,32 @@ def _step_completed(state: SagaState, event: e.StepCompleted, at_utc_s: float) -
     }
 
 
-def _settled(call: CallState, outcome: Outcome, error: str, retry_at_utc_s: float) -> CallState:
+def _settled(call: CallState, event: _Failure, at_utc_s: float) -> CallState:
+    """The call after an attempt that failed for good, or after the last one where no more are made."""
     return replace(
-        call, outcome=known_after(call, outcome), error=error, retry_at_utc_s=retry_at_utc_s
+        call,
+        outcome=known_after(call, event.outcome),
+        error=event.error,
+        rule=event.rule or call.rule,
+        retry_at_utc_s=0.0,
+        ended_at_utc_s=at_utc_s,
+    )
+
+
+def _waiting(call: CallState, event: e.StepRetry | e.CompensationRetry) -> CallState:
+    """The call after an attempt that failed and is followed by another one."""
+    return replace(
+        call,
+        outcome=known_after(call, event.outcome),
+        error=event.error,
+        rule=event.rule,
+        retry_at_utc_s=event.retry_at_utc_s,
     )
 
 
 def _step_retry(state: SagaState, event: e.StepRetry, at_utc_s: float) -> Changes:
     step = state.steps[event.step_id]
-    action = _settled(step.action, event.outcome, event.error, event.retry_at_utc_s)
-    retrying = replace(step, status=_moved(step, event), action=action)
+    retrying = replace(step, status=_moved(step, event), action=_waiting(step.action, event))
     return {"steps": {**state.steps, event.step_id: retrying}}
 
 
@@ -143,7 +168,7 @@ def _step_failed(state: SagaState, event: e.StepFailed, at_utc_s: float) -> Chan
     failed = replace(
         step,
         status=_moved(step, event),
-        action=_settled(step.action, event.outcome, event.error, 0.0),
+        action=_settled(step.action, event, at_utc_s),
         probing=event.probing,
         probes_base=step.probes,
     )
@@ -195,14 +220,13 @@ def _compensation_started(
 
 def _compensation_retry(state: SagaState, event: e.CompensationRetry, at_utc_s: float) -> Changes:
     call = state.steps[event.step_id].compensation
-    settled = _settled(call, event.outcome, event.error, event.retry_at_utc_s)
-    return {"steps": _with_undo(state, event, settled)}
+    return {"steps": _with_undo(state, event, _waiting(call, event))}
 
 
 def _step_compensated(state: SagaState, event: e.StepCompensated, at_utc_s: float) -> Changes:
     call = state.steps[event.step_id].compensation
     return {
-        "steps": _with_undo(state, event, replace(call, outcome=DONE, error="")),
+        "steps": _with_undo(state, event, _done(call, at_utc_s)),
         "completed": tuple([name for name in state.completed if name != event.step_id]),
     }
 
@@ -210,14 +234,14 @@ def _step_compensated(state: SagaState, event: e.StepCompensated, at_utc_s: floa
 def _compensation_exhausted(
     state: SagaState, event: e.CompensationExhausted, at_utc_s: float
 ) -> Changes:
-    call = _settled(state.steps[event.step_id].compensation, event.outcome, event.error, 0.0)
+    call = _settled(state.steps[event.step_id].compensation, event, at_utc_s)
     return {"steps": _with_undo(state, event, call)}
 
 
 def _compensation_failed(state: SagaState, event: e.CompensationFailed, at_utc_s: float) -> Changes:
     if not event.step_id:
         return {"error": event.error, "paused": None}
-    call = _settled(state.steps[event.step_id].compensation, event.outcome, event.error, 0.0)
+    call = _settled(state.steps[event.step_id].compensation, event, at_utc_s)
     return {"steps": _with_undo(state, event, call), "error": event.error, "paused": None}
 
 

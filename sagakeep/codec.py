@@ -35,7 +35,7 @@ from sagakeep.limits import JSON_DEPTH_MAX
 from sagakeep.state import SagaState
 
 VERSION: Final = 1
-STATE_VERSION: Final = 2  # of what a snapshot holds; another one is passed over, and all is folded
+STATE_VERSION: Final = 3  # of what a snapshot holds; another one is passed over, and all is folded
 
 # From version n to n + 1, on plain lists. Never edited once released, only added to.
 UPCASTERS: Final[dict[int, Callable[[list[Any]], list[Any]]]] = {}

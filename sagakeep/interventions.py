@@ -93,7 +93,13 @@ def renewed(call: CallState, by_hand: tuple[object, ...] = ()) -> CallState:
         return replace(call, outcome=None, error="")
     if call.outcome is NOT_DONE:
         return CallState(epoch=call.epoch + 1, filled=by_hand)
-    return replace(call, attempts_base=call.attempt, retry_at_utc_s=0.0, started_at_utc_s=0.0)
+    return replace(
+        call,
+        attempts_base=call.attempt,
+        retry_at_utc_s=0.0,
+        started_at_utc_s=0.0,
+        ended_at_utc_s=None,
+    )
 
 
 def _do_again(step: StepState) -> StepState:

@@ -95,6 +95,12 @@ DISK_RESERVE_BYTES: Final = 64 << 20  # new sagas are refused when less is free
 METRIC_NAMES_MAX: Final = 100  # names of sagas, which clients choose: each has some 20 lines
 METRIC_ACTIONS_MAX: Final = 50  # actions of one service, undos and probes among them
 
+# Analytics.
+ANALYTICS_SAGAS_MAX: Final = 100_000  # that are looked at, the newest: a second of a thread
+ANALYTICS_NAMES_MAX: Final = 100  # that are listed, and so on
+ANALYTICS_CALLS_MAX: Final = 200
+ANALYTICS_FAILURES_MAX: Final = 200
+
 # Webhooks.
 WEBHOOKS_MAX: Final = 20
 OUTBOX_EVENTS_MAX: Final = 2_000  # of one webhook in memory; what is older is read in the journal

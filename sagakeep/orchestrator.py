@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, NamedTuple, cast
+from typing import Final, cast
 
 import trio
 
@@ -22,11 +22,13 @@ from sagakeep.actors.live_facts import live_facts
 from sagakeep.actors.read_model import BadCursor, SagaQuery
 from sagakeep.actors.recovery import RecoverySummary
 from sagakeep.actors.registry import Chosen
+from sagakeep.actors.saga_pages import SagaPage, page_of
 from sagakeep.actors.service_spec import ServiceSpec
 from sagakeep.actors.service_state import ServiceState, state_of
 from sagakeep.actors.stream import StreamLagged, watch_records
 from sagakeep.actors.webhooks import Webhook
 from sagakeep.alert import Alert
+from sagakeep.analytics import Analytics
 from sagakeep.definition import SagaDefinition
 from sagakeep.errors import SagakeepError
 from sagakeep.events import Record
@@ -43,6 +45,7 @@ from sagakeep.wishes import Wishes
 
 __all__ = [
     "Alert",
+    "Analytics",
     "BadCursor",
     "Check",
     "Orchestrator",
@@ -60,13 +63,6 @@ __all__ = [
 ]
 
 BEGINNINGS_BETWEEN_CHECKPOINTS: Final = 256
-
-
-class SagaPage(NamedTuple):
-    """Sagas, newest first; `next_cursor` is "" on the last page."""
-
-    sagas: list[SagaState]
-    next_cursor: str
 
 
 class Orchestrator(Wishes):
@@ -209,13 +205,13 @@ class Orchestrator(Wishes):
     async def list(self, query: SagaQuery) -> SagaPage:
         """The sagas that match, newest first, with all that was acknowledged. Raises BadCursor."""
         self._check_recovered()
-        page = await self._engine.read_model.list(query)
-        live = self._engine.committed.live
-        found = {row.saga_id: live.get(row.saga_id) for row in page.rows}
-        states = {saga_id: known[0] for saga_id, known in found.items() if known is not None}
-        finished = [(row.frame, row.offset) for row in page.rows if row.saga_id not in states]
-        states |= {state.id: state for state in await self._engine.history.states(finished)}
-        return SagaPage([states[row.saga_id] for row in page.rows], page.next_cursor)
+        engine = self._engine
+        return await page_of(query, engine.read_model, engine.committed.live, engine.history)
+
+    async def analytics(self, query: SagaQuery) -> Analytics:
+        """What the newest `query.limit` sagas that match have in common. Raises Unavailable."""
+        self._check_recovered()
+        return await self._engine.read_model.analyse(query)
 
     # History
 

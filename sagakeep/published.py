@@ -55,19 +55,25 @@ class StepDefinitionView(TypedDict):
 class StepView(StepDefinitionView):
     """A step as it was defined, and how it stands.
 
-    `retryCount` counts the attempts after the first, of the compensation once that has begun.
-    `outcome` is what is known of the action. `isSkipped` and `isEdited` say that an operator let it count as
-    done, and gave it another payload, which is shown here.
+    `retryCount` counts the attempts after the first, of the compensation once that has begun; so `error` and
+    `errorCode`, the name of the rule by which its last failure counted so, are then the compensation's.
+    `outcome` is what is known of the action, `attempts` are its own, from `startedAt` to `endedAt`.
+    `isSkipped` and `isEdited` say that an operator let it count as done, and gave it another payload, which is
+    shown here.
     """
 
     status: StepStatus
     retryCount: int
     result: Shown
     error: str
+    errorCode: str
     outcome: Outcome | None
     nextAttemptAt: Time | None
     isSkipped: bool
     isEdited: bool
+    attempts: int
+    startedAt: Time | None
+    endedAt: Time | None
 
 
 class SagaDefinitionView(TypedDict):

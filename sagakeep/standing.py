@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from sagakeep.definition import Step
+from sagakeep.service import Outcome
 from sagakeep.state import (
     FINAL,
     HELD,
@@ -26,6 +27,13 @@ WAY_BACK: Final = frozenset(
 def current_call(step: StepState) -> CallState:
     """The compensation once it has begun, else the action."""
     return step.compensation if step.status in WAY_BACK else step.action
+
+
+def action_was_given_up(step: StepState) -> bool:
+    """Did the action fail for good? A step in doubt did, even when it was undone since."""
+    if step.status is StepStatus.FAILED:
+        return True
+    return step.status in WAY_BACK and step.action.outcome is not Outcome.DONE
 
 
 def current_step(state: SagaState) -> str:

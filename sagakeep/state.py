@@ -31,7 +31,8 @@ class CallState(msgspec.Struct, frozen=True, gc=False, array_like=True):
     `attempt` is the number of the last attempt that was started in this epoch, 0 for none; `attempts_base`
     what it was when an operator last granted a new budget; `outcome` is None until an attempt has settled;
     `retry_at_utc_s` is 0 unless the next attempt is waited for; `filled` holds the one payload whose
-    references were filled in when the call was first made, and is empty when it had none.
+    references were filled in when the call was first made, and is empty when it had none; `rule` names why
+    the last attempt that failed counted so; `ended_at_utc_s` is None until nothing more is tried.
     """
 
     epoch: int = 1
@@ -42,6 +43,8 @@ class CallState(msgspec.Struct, frozen=True, gc=False, array_like=True):
     started_at_utc_s: float = 0.0
     filled: tuple[object, ...] = ()
     error: str = ""
+    rule: str = ""
+    ended_at_utc_s: float | None = None
 
 
 CALL_UNTOUCHED: Final = CallState()

@@ -31,9 +31,8 @@ from sagakeep.published import (
 from sagakeep.redaction import redact
 from sagakeep.remains import Remains, remaining
 from sagakeep.saga_status import ABANDONED
-from sagakeep.service import Outcome
 from sagakeep.standing import (
-    WAY_BACK,
+    action_was_given_up,
     current_call,
     current_step,
     next_attempt_at_utc_s,
@@ -117,7 +116,7 @@ def time_view(at_utc_s: float) -> str:
     return moment.isoformat(timespec="microseconds") + "Z"
 
 
-def _time_or_none(at_utc_s: float) -> str | None:
+def _time_or_none(at_utc_s: float | None) -> str | None:
     return time_view(at_utc_s) if at_utc_s else None
 
 
@@ -128,20 +127,13 @@ def _error_of_failure(state: SagaState) -> str:
     errors = (
         f"step {step_id!r} failed: {step.action.error}"
         for step_id, step in state.steps.items()
-        if _action_was_given_up(step)
+        if action_was_given_up(step)
     )
     return next(errors, "")
 
 
 def _has_failed(step: StepState) -> bool:
-    return step.status is StepStatus.COMPENSATION_FAILED or _action_was_given_up(step)
-
-
-def _action_was_given_up(step: StepState) -> bool:
-    """Did the action fail for good? A step in doubt did, even when it was undone since."""
-    if step.status is StepStatus.FAILED:
-        return True
-    return step.status in WAY_BACK and step.action.outcome is not Outcome.DONE
+    return step.status is StepStatus.COMPENSATION_FAILED or action_was_given_up(step)
 
 
 def status_view(state: SagaState) -> StatusView:
@@ -173,11 +165,19 @@ def _step_view(spec: Step, step: StepState) -> StepView:
         "retryCount": max(0, call.attempt - 1),
         "result": redact(step.result, spec.sensitive),
         "error": call.error or step.action.error,
+        "errorCode": _error_code(call if call.error else step.action),
         "outcome": step.action.outcome,
         "nextAttemptAt": _time_or_none(call.retry_at_utc_s),
         "isSkipped": by_hand.skipped,
         "isEdited": bool(by_hand.payload or by_hand.undo_payload),
+        "attempts": step.action.attempt,
+        "startedAt": _time_or_none(step.action.started_at_utc_s),
+        "endedAt": _time_or_none(step.action.ended_at_utc_s),
     }
+
+
+def _error_code(call: CallState) -> str:
+    return call.rule if call.error else ""
 
 
 def _step_definition_view(spec: Step) -> StepDefinitionView:

@@ -23,7 +23,7 @@ from sagakeep.actors.saga_query import (
 )
 from sagakeep.definition import SagaDefinition, Step
 from sagakeep.errors import SagakeepError
-from sagakeep.state import SagaState, SagaStatus
+from sagakeep.state import SagaState, SagaStatus, StepState
 
 NOON = 1_760_000_000.123457
 STEPS = (Step(id="pay", service="payment", action="charge"),)
@@ -45,7 +45,7 @@ def saga(
         sequence=1,
         created_at_utc_s=created_at_utc_s,
         updated_at_utc_s=created_at_utc_s + 1,
-        steps={},
+        steps={step.id: StepState() for step in STEPS},
     )
     return msgspec.structs.replace(state, **fields)
 

@@ -121,10 +121,14 @@ def test_a_new_saga_is_shown_whole() -> None:
         "retryCount": 0,
         "result": None,
         "error": "",
+        "errorCode": "",
         "outcome": None,
         "nextAttemptAt": None,
         "isSkipped": False,
         "isEdited": False,
+        "attempts": 1,
+        "startedAt": "2023-11-14T22:13:20.000000Z",
+        "endedAt": None,
     }
     assert (steps[1]["status"], steps[1]["dependsOn"]) == ("pending", ["a"])
 

@@ -38,6 +38,7 @@ from msgspec.structs import replace
 from sagakeep.actors.row_file import RowFile
 from sagakeep.actors.rows import Entry, Row, RowPage, Rows, row_of
 from sagakeep.actors.saga_query import BadCursor, SagaQuery
+from sagakeep.analytics import Analytics
 from sagakeep.errors import Unavailable
 from sagakeep.runtime.blocking import RunBlocking, in_thread
 from sagakeep.state import SagaState
@@ -114,9 +115,10 @@ class ReadModel:
         self._marked = 0
         self._sleeper: trio.Event | None = None
         self._hurry = trio.Event()
-        self._writing = trio.CapacityLimiter(1)  # one thread for each of the three connections
+        self._writing = trio.CapacityLimiter(1)  # one thread for each of the four connections
         self._finding = trio.CapacityLimiter(1)
         self._listing = trio.CapacityLimiter(1)
+        self._counting = trio.CapacityLimiter(1)
         self._ended = False
         self._failures = 0
         self._flushes = 0
@@ -242,6 +244,11 @@ class ReadModel:
         await self.flush()
         return await self._read(self._listing, lambda: self._rows.count(query))
 
+    async def analyse(self, query: SagaQuery) -> Analytics:
+        """What the newest `query.limit` sagas that meet the query have in common. Raises Unavailable."""
+        await self.flush()
+        return await self._read(self._counting, lambda: self._rows.analyse(query))
+
     def statistics(self) -> Statistics:
         return Statistics(
             pending=len(self._pending.entries),
@@ -316,7 +323,7 @@ class ReadModel:
         self._ended = True
         if self._pending.entries or self._marked > self.applied_through:
             await self._flush_pending()
-        async with self._finding, self._listing:
+        async with self._finding, self._listing, self._counting:
             await self._run_blocking(self._rows.close, limiter=self._writing)
 
 

@@ -18,7 +18,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 WAIT_S: Final = 5.0  # for somebody who looks into the file with a tool
 
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -32,7 +32,7 @@ CREATE TABLE saga (
     saga_id TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL, status TEXT NOT NULL,
     created_us INTEGER NOT NULL, updated_us INTEGER NOT NULL,
     frame INTEGER NOT NULL, offset INTEGER NOT NULL, deleted INTEGER NOT NULL,
-    body_digest BLOB NOT NULL, idempotency_key TEXT NOT NULL
+    body_digest BLOB NOT NULL, idempotency_key TEXT NOT NULL, steps TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX by_created ON saga (created_us, saga_id, deleted) WHERE deleted = 0;
 CREATE INDEX by_status ON saga (status, created_us, saga_id, name, deleted) WHERE deleted = 0;

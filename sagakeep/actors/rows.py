@@ -2,14 +2,17 @@
 
 Everything here blocks and belongs in threads; `sagakeep.actors.read_model` is the side that awaits.
 
-Three connections: one writes, two only read (look-ups and lists, so that a long list delays no look-up).
-In WAL mode none waits for another.
+Four connections: one writes, three only read (look-ups, lists and analytics, so that what takes long delays
+no look-up). In WAL mode none waits for another.
 
 An insert holds many rows, because Python lets go of its lock for each statement and has to win it back
 from the event loop: beside a busy loop, rows one by one take twice as long.
 
 A deleted saga keeps its row, for its id and its idempotency key are never used again; it is in no list
-index (they are partial) and loses its tags. `deleted` is 1 until its records are erased, then 2.
+index (they are partial) and loses its tags and figures. `deleted` is 1 until its records are erased, then 2.
+
+A saga at rest has in its row the figures of its steps, as a JSON array: a row for each of them would cost three
+times as much at every end of a saga, and look-ups and deletions of its own.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from typing import Final
 
 import msgspec
 
+from sagakeep.actors.analytics_query import Chosen, analyse
 from sagakeep.actors.row_file import RowFile, number
 from sagakeep.actors.saga_query import (
     Place,
@@ -29,12 +33,15 @@ from sagakeep.actors.saga_query import (
     Value,
     count_sql,
     encode_cursor,
+    ids_sql,
     length_sql,
     microseconds,
     page_sql,
     scans,
 )
-from sagakeep.state import SagaState, SagaStatus
+from sagakeep.analytics import Analytics
+from sagakeep.state import MOVING, SagaState, SagaStatus
+from sagakeep.step_figures import compact_figures_of
 
 Entry = tuple[SagaState, tuple[int, int]]  # a state, and the position of the record that led to it
 
@@ -42,6 +49,7 @@ IDS_AT_ONCE: Final = 500  # of one look-up; SQLite allows 999 or more
 SCAN_LENGTH_MAX: Final = 10_000  # entries counted to compare scans; 0.5 ms each
 
 _ROWS_AT_ONCE: Final = (1024, 16, 1)  # of one INSERT; few sizes, so that all stay prepared
+_NO_FIGURES: Final = "[]"
 _GROUP: Final = 4_096  # entries that are turned into rows at a time
 
 _COLUMNS: Final = (
@@ -51,7 +59,7 @@ _COLUMNS: Final = (
 _UPSERT: Final = (
     " ON CONFLICT (saga_id) DO UPDATE SET status = excluded.status, updated_us = excluded.updated_us,"
     " frame = excluded.frame, offset = excluded.offset, deleted = excluded.deleted,"
-    " body_digest = excluded.body_digest"
+    " body_digest = excluded.body_digest, steps = excluded.steps"
 )
 
 
@@ -60,7 +68,7 @@ def _insert(table: str, width: int, rows: int, end: str = "") -> str:
     return f"INSERT INTO {table} VALUES {', '.join([row] * rows)}{end}"
 
 
-_WRITE_SAGAS: Final = {size: _insert("saga", 10, size, _UPSERT) for size in _ROWS_AT_ONCE}
+_WRITE_SAGAS: Final = {size: _insert("saga", 11, size, _UPSERT) for size in _ROWS_AT_ONCE}
 _WRITE_TAGS: Final = {
     size: _insert("tag", 4, size, " ON CONFLICT DO NOTHING") for size in _ROWS_AT_ONCE
 }
@@ -121,24 +129,27 @@ def row_of(state: SagaState, position: tuple[int, int]) -> Row:
 
 
 class Rows:
-    """The file. `write` may run in one thread at a time, look-ups in one, lists and counts in one."""
+    """The file. `write` may run in one thread at a time, look-ups in one, lists and counts in one,
+    analytics in one."""
 
     def __init__(self, file: RowFile) -> None:
         self._file = file
         self._writing: sqlite3.Connection
         self._finding: sqlite3.Connection
         self._listing: sqlite3.Connection
+        self._counting: sqlite3.Connection
 
     def open(self, journal_uuid: str, journal_end: int | None) -> int:
         """Open the file, or an empty one in its place; return the position that its rows reflect."""
         self._writing, applied_through = self._file.open(journal_uuid, journal_end)
         self._finding = self._file.connect_reading()
         self._listing = self._file.connect_reading()
+        self._counting = self._file.connect_reading()
         return applied_through
 
     def close(self) -> None:
         """Close all connections; the last one, which writes, tidies the write-ahead log away."""
-        for connection in (self._finding, self._listing, self._writing):
+        for connection in (self._finding, self._listing, self._counting, self._writing):
             connection.close()
 
     def write(self, entries: Collection[Entry], applied_through: int) -> None:
@@ -196,7 +207,9 @@ class Rows:
     def page(self, query: SagaQuery) -> RowPage:
         """The rows that meet the query. Raises BadCursor."""
         with self._file.watch():
-            sql, values = page_sql(query, self._shortest_scan(query), _COLUMNS, query.limit + 1)
+            sql, values = page_sql(
+                query, self._shortest_scan(query, self._listing), _COLUMNS, query.limit + 1
+            )
             found = self._listing.execute(sql, values).fetchall()
         rows = tuple(_row(values) for values in found[: query.limit])
         if len(found) <= query.limit:
@@ -209,22 +222,27 @@ class Rows:
     def count(self, query: SagaQuery) -> int:
         """How many rows meet the query, from its cursor on? Raises BadCursor."""
         with self._file.watch():
-            sql, values = count_sql(query, self._shortest_scan(query))
+            sql, values = count_sql(query, self._shortest_scan(query, self._listing))
             return number(self._listing.execute(sql, values))
+
+    def analyse(self, query: SagaQuery) -> Analytics:
+        """What the newest `query.limit` sagas that meet the query have in common."""
+        with self._file.watch():
+            chosen = ids_sql(query, self._shortest_scan(query, self._counting))
+            return analyse(self._counting, Chosen(*chosen, query.limit))
 
     def _find_one(self, sql: str, value: str) -> Row | None:
         with self._file.watch():
             found = self._finding.execute(sql, (value,)).fetchall()
         return _row(found[0]) if found else None
 
-    def _shortest_scan(self, query: SagaQuery) -> Scan:
+    def _shortest_scan(self, query: SagaQuery, connection: sqlite3.Connection) -> Scan:
         found = scans(query)
         if len(found) == 1:
             return found[0]
-        return min(found, key=self._length)
-
-    def _length(self, scan: Scan) -> int:
-        return number(self._listing.execute(*length_sql(scan, SCAN_LENGTH_MAX)))
+        return min(
+            found, key=lambda scan: number(connection.execute(*length_sql(scan, SCAN_LENGTH_MAX)))
+        )
 
     def _write_group(self, group: list[Entry]) -> None:
         self._write_rows(_WRITE_SAGAS, [_values(state, position) for state, position in group])
@@ -269,7 +287,12 @@ def _values(state: SagaState, position: tuple[int, int]) -> tuple[Value, ...]:
         state.deleted,
         b"" if state.deleted else state.body_digest,
         state.idempotency_key,  # never None: sqlite3 looks for an adapter for it, as long as for half a row
+        _NO_FIGURES if state.deleted or state.status in MOVING else _figures(state),
     )
+
+
+def _figures(state: SagaState) -> str:
+    return msgspec.json.encode(compact_figures_of(state)).decode()
 
 
 def _tag_values(state: SagaState) -> list[tuple[Value, ...]]:

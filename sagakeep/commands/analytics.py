@@ -12,84 +12,119 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from sagakeep.commands.client import Client
-    from sagakeep.commands.tallied import Tallied
 
-FAILURES_SHOWN: Final = 20
+SHOWN: Final = 20  # of the slowest calls, and of the failures
+
+_UNTIL: Final = click.option(
+    "--until", default="", metavar="TIME|AGO", help="Created then or earlier, as --since."
+)
 
 
 @click.command()
 @DATA_OPTION
 @takes_filters
+@_UNTIL
 @JSON_OPTION
 @asks_server
 def analytics(
-    client: Client, data: str | None, name: str, tags: tuple[str, ...], since: str, as_json: bool
+    client: Client,
+    data: str | None,
+    name: str,
+    tags: tuple[str, ...],
+    since: str,
+    until: str,
+    as_json: bool,
 ) -> None:
-    """Show how often sagas are undone, how long they take, and which steps fail of what.
+    """Show how sagas end and how long they take, which steps are slow, and which fail of what.
 
-    It looks at every saga that meets the filters, one after the other: give a --since where there are many.
+    A server looks at the newest 100,000 sagas that meet the filters; with --data all are looked at, one after the
+    other.
     """
     from sagakeep.commands import screen
-    from sagakeep.commands.source import sagas_of
-    from sagakeep.commands.tallied import tally
+    from sagakeep.commands.source import query_of
 
-    tallied = tally(sagas_of(client, data, "", name, tags, since))
+    wanted = query_of("", name, tags, since, until)
+    told = _of_directory(data, wanted) if data else _of_server(client, wanted)
     if not screen.is_for_people(as_json):
-        screen.print_json(_document(tallied))
-    elif not tallied.names:
+        screen.print_json(told)
+    elif not told["names"]:
         screen.show("no saga matches")
     else:
-        screen.show(_names(tallied))
-        if tallied.failures:
-            screen.show("", _failures(tallied))
+        screen.show(*_tables(told))
 
 
-def _document(tallied: Tallied) -> dict[str, Any]:
-    from sagakeep.commands.tallied import PERCENTILES
-
-    names = [
-        {
-            "name": one.name,
-            "sagas": one.sagas,
-            "completed": one.completed,
-            "compensated": one.compensated,
-            "held": one.held,
-            "undoRate": one.undo_rate,
-            "durations": {
-                f"p{percent}": seconds
-                for percent, seconds in zip(PERCENTILES, one.durations_s, strict=True)
-            },
-        }
-        for one in tallied.names
-    ]
-    failures = [
-        {"name": one.name, "stepID": one.step_id, "error": one.error, "sagas": one.sagas}
-        for one in tallied.failures
-    ]
-    return {"names": names, "failures": failures}
+def _of_server(client: Client, wanted: dict[str, str | list[str]]) -> Any:
+    renamed = {"createdAfter": "since", "createdBefore": "until"}
+    query = {renamed.get(key, key): value for key, value in wanted.items()}
+    return client.ask("GET", "/api/analytics", query=query).body
 
 
-def _names(tallied: Tallied) -> Table:
+def _of_directory(directory: str, wanted: dict[str, str | list[str]]) -> Any:
+    from datetime import datetime
+
+    from sagakeep.analytics import analytics_view
+    from sagakeep.commands.source import in_directory
+    from sagakeep.commands.tallied import tally
+
+    found = tally(state for state, _view in in_directory(directory, wanted))
+    bounds = (wanted.get("createdAfter"), wanted.get("createdBefore"))
+    since, until = (one and datetime.fromisoformat(str(one)).timestamp() for one in bounds)
+    return analytics_view(found, since or None, until or None)
+
+
+def _tables(told: Any) -> list[Table | str]:
+    tables: list[Table | str] = [_names(told["names"])]
+    if told["steps"]:
+        tables += ["", _steps(told["steps"][:SHOWN])]
+    if told["failures"]:
+        tables += ["", _failures(told["failures"][:SHOWN])]
+    if not told["isWhole"]:
+        tables += [
+            "",
+            f"of the newest {told['sagas']} sagas: there are more; see --since and --until",
+        ]
+    return tables
+
+
+def _names(names: Any) -> Table:
     from sagakeep.commands import screen
-    from sagakeep.commands.tallied import PERCENTILES
 
-    heads = [f">P{percent}" for percent in PERCENTILES]
-    made = screen.table("NAME", ">SAGAS", ">COMPLETED", ">UNDONE", ">HELD", ">UNDO RATE", *heads)
-    for one in tallied.names:
-        rate = "" if one.undo_rate is None else f"{one.undo_rate:.1%}"
-        times = ["" if seconds is None else f"{seconds:.3g} s" for seconds in one.durations_s]
-        words = (one.name, one.sagas, one.completed, one.compensated, one.held, rate, *times)
+    made = screen.table(
+        "NAME", ">SAGAS", ">COMPLETED", ">UNDONE", ">HELD", ">UNDO RATE", ">P50", ">P90", ">P99"
+    )
+    for one in names:
+        rate = "" if one["undoRate"] is None else f"{one['undoRate']:.1%}"
+        counts = (one["sagas"], one["completed"], one["compensated"], one["held"])
+        words = (one["name"], *counts, rate, *_times(one["durations"]))
         made.add_row(*map(screen.cell, words))
     return made
 
 
-def _failures(tallied: Tallied) -> Table:
+def _steps(steps: Any) -> Table:
     from sagakeep.commands import screen
 
-    most = tallied.failures[0].sagas
-    made = screen.table("NAME", "FAILED STEP", ">SAGAS", "", "ERROR")
-    for one in tallied.failures[:FAILURES_SHOWN]:
-        bar = screen.cell("█" * -(-10 * one.sagas // most), "red")
-        name, step, sagas = map(screen.cell, (one.name, one.step_id, one.sagas))
-        made.add_row(name, step, sagas, bar, screen.cell(one.error))
+    made = screen.table("NAME", "SLOW STEP", "CALL", ">CALLS", ">ATTEMPTS", ">P50", ">P90", ">P99")
+    for one in steps:
+        is_undo = one["phase"] == "compensation"
+        call = f"{'undo of ' if is_undo else ''}{one['service']}.{one['action']}"
+        attempts = f"{one['attemptsMean']:.2f}"
+        words = (one["name"], one["stepID"], call, one["calls"], attempts)
+        made.add_row(*map(screen.cell, (*words, *_times(one["durations"]))))
     return made
+
+
+def _failures(failures: Any) -> Table:
+    from sagakeep.commands import screen
+
+    most = failures[0]["sagas"]
+    made = screen.table("NAME", "FAILED STEP", ">SAGAS", "", "ERROR")
+    for one in failures:
+        bar = screen.cell("█" * -(-10 * one["sagas"] // most), "red")
+        step = f"{'undo of ' if one['phase'] == 'compensation' else ''}{one['stepID']}"
+        name, step_id, sagas = map(screen.cell, (one["name"], step, one["sagas"]))
+        made.add_row(name, step_id, sagas, bar, screen.cell(one["error"]))
+    return made
+
+
+def _times(durations: dict[str, float | None]) -> list[str]:
+    return ["" if seconds is None else f"{seconds:.3g} s" for seconds in durations.values()]

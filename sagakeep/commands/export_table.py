@@ -58,6 +58,11 @@ STEP_COLUMNS: Final = (
     Column("next_attempt_at", "time", nullable=True),
     Column("error", "text"),
     Column("depends_on", "text"),
+    Column("attempts", "integer"),
+    Column("started_at", "time", nullable=True),
+    Column("ended_at", "time", nullable=True),
+    Column("duration_s", "number", nullable=True),
+    Column("error_code", "text"),
 )
 TABLES: Final[Mapping[str, tuple[Column, ...]]] = {"sagas": SAGA_COLUMNS, "steps": STEP_COLUMNS}
 
@@ -108,6 +113,11 @@ def _step_rows(saga: SagaView) -> Iterator[Sequence[Cell]]:
             step["nextAttemptAt"],
             step["error"],
             _text(step["dependsOn"]),
+            step["attempts"],
+            step["startedAt"],
+            step["endedAt"],
+            _seconds(step["startedAt"], step["endedAt"]),
+            step["errorCode"],
         )
 
 
@@ -115,8 +125,13 @@ def duration_s_of(saga: SagaView) -> float | None:
     """From the creation to the last change, of a saga that is final."""
     if saga["status"] not in FINAL:
         return None
-    begun, ended = (datetime.fromisoformat(saga[at]) for at in ("createdAt", "updatedAt"))
-    return (ended - begun).total_seconds()
+    return _seconds(saga["createdAt"], saga["updatedAt"])
+
+
+def _seconds(since: str | None, until: str | None) -> float | None:
+    if since is None or until is None:
+        return None
+    return (datetime.fromisoformat(until) - datetime.fromisoformat(since)).total_seconds()
 
 
 def _text(value: object) -> str:

@@ -12,6 +12,7 @@ import click
 if TYPE_CHECKING:
     from sagakeep.commands.client import Client
     from sagakeep.published import SagaView
+    from sagakeep.state import SagaState
 
 _AGO: Final = re.compile(r"(\d{1,6})([smhd])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -22,14 +23,21 @@ def sagas_of(
 ) -> Iterator[SagaView]:
     """The sagas that meet all filters, of which "" is none; of `data` if it is given. Raises BadParameter."""
     wanted = query_of(status, name, tags, since)
-    return _of_directory(data, wanted) if data else _of_server(client, wanted)
+    if data:
+        return (view for _state, view in in_directory(data, wanted))
+    return _of_server(client, wanted)
 
 
 def query_of(
-    status: str, name: str, tags: tuple[str, ...], since: str
+    status: str, name: str, tags: tuple[str, ...], since: str, until: str = ""
 ) -> dict[str, str | list[str]]:
     """The filters as a query of the list, of which "" is none. Raises BadParameter."""
-    given = (("status", status), ("name", name), ("createdAfter", _time_of(since)))
+    given = (
+        ("status", status),
+        ("name", name),
+        ("createdAfter", _time_of(since)),
+        ("createdBefore", _time_of(until)),
+    )
     query: dict[str, str | list[str]] = {key: value for key, value in given if value}
     for tag in tags:
         key, sign, value = tag.partition("=")
@@ -53,24 +61,22 @@ def _of_server(client: Client, wanted: dict[str, str | list[str]]) -> Iterator[S
     return client.pages("/api/sagas", "sagas", {"limit": str(PAGE_MAX), **wanted})
 
 
-def _of_directory(directory: str, wanted: dict[str, str | list[str]]) -> Iterator[SagaView]:
+def in_directory(
+    directory: str, wanted: dict[str, str | list[str]]
+) -> Iterator[tuple[SagaState, SagaView]]:
     """The sagas of a directory that the same filters let through. Raises BadParameter."""
-    from sagakeep.offline.saga_listing import sagas_in
+    from sagakeep.offline.saga_listing import states_in
+    from sagakeep.view import saga_view
 
     meets = _meets(wanted)
-    return (saga for saga in sagas_in(directory) if meets(saga))
+    both = ((state, saga_view(state)) for state in states_in(directory))
+    return ((state, view) for state, view in both if meets(view))
 
 
 def _meets(wanted: dict[str, str | list[str]]) -> Callable[[SagaView], bool]:
     """The filters of the API, for who has no server to apply them."""
-    since = str(wanted.get("createdAfter", "0001-01-01T00:00:00Z"))
-    try:
-        first = datetime.fromisoformat(since)
-    except ValueError:
-        first = None
-    if first is None or first.tzinfo is None:
-        text = f'{since!r} is no time; expected one such as "2026-01-31T12:00:00Z", or 2h'
-        raise click.BadParameter(text, param_hint="--since")
+    first = _bound(str(wanted.get("createdAfter", "0001-01-01T00:00:00Z")), "--since")
+    last = _bound(str(wanted.get("createdBefore", "9999-12-31T23:59:59Z")), "--until")
     tags = {
         key.removeprefix("tag."): value for key, value in wanted.items() if key.startswith("tag.")
     }
@@ -80,7 +86,18 @@ def _meets(wanted: dict[str, str | list[str]]) -> Callable[[SagaView], bool]:
             wanted.get("status", saga["status"]) == saga["status"]
             and wanted.get("name", saga["name"]) == saga["name"]
             and all(saga["tags"].get(key) == value for key, value in tags.items())
-            and datetime.fromisoformat(saga["createdAt"]) >= first
+            and first <= datetime.fromisoformat(saga["createdAt"]) <= last
         )
 
     return meets
+
+
+def _bound(text: str, option: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        words = f'{text!r} is no time; expected one such as "2026-01-31T12:00:00Z", or 2h'
+        raise click.BadParameter(words, param_hint=option)
+    return at

@@ -1,96 +1,101 @@
-"""What many sagas have in common: undone how often, how long they take, and which steps fail of what.
+"""What many sagas have in common, counted here: for a directory, where no server has an index to ask.
 
-It takes sagas one by one, and keeps of each a duration and a count.
+It takes states one by one, and keeps of each some numbers. The answer is the one that a server gives
+(`sagakeep.actors.analytics_query`), but for its bounds: here all sagas are looked at, and all is listed.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
-from sagakeep.commands.export_table import duration_s_of
-from sagakeep.published import SagaView
-from sagakeep.saga_status import HELD
+from sagakeep.analytics import (
+    PERCENTILES,
+    Analytics,
+    CallFigures,
+    Failure,
+    NameFigures,
+    Ranks,
+)
+from sagakeep.saga_status import COMPLETED, MOVING, SagaStatus
+from sagakeep.service import Phase
+from sagakeep.state import SagaState
+from sagakeep.step_figures import StepFigures, figures_of
 
-ERRORS_MAX: Final = 10_000  # different ones that are counted apart
-OTHER_ERRORS: Final = "(other errors)"
-PERCENTILES: Final = (50, 90, 99)
+_Call = tuple[str, str, Phase, str, str]  # name, step, phase, service, action
 
-
-class NameFigures(NamedTuple):
-    """The sagas of one name, of which the `held` ones wait for an operator.
-
-    `undo_rate` is of those that are final; durations are of completed ones.
-    """
-
-    name: str
-    sagas: int
-    completed: int
-    compensated: int
-    held: int
-    undo_rate: float | None
-    durations_s: tuple[float | None, ...]  # at PERCENTILES, by nearest rank
+_ACTION: Final[Phase] = "action"
+_UNDO: Final[Phase] = "compensation"
 
 
-class Failure(NamedTuple):
-    """How many sagas have this step failed with this error."""
-
-    name: str
-    step_id: str
-    error: str
-    sagas: int
-
-
-class Tallied(NamedTuple):
-    """Names with the most undone first, failures the most frequent first."""
-
-    names: tuple[NameFigures, ...]
-    failures: tuple[Failure, ...]
+def tally(sagas: Iterable[SagaState]) -> Analytics:
+    """Look at the sagas."""
+    tallied = _Tally()
+    for state in sagas:
+        tallied.note(state)
+    return tallied.analytics()
 
 
-def tally(sagas: Iterable[SagaView]) -> Tallied:
-    """Count the sagas."""
-    counts: Counter[tuple[str, str]] = Counter()
-    durations: dict[str, array[float]] = {}
-    failures: Counter[tuple[str, str, str]] = Counter()
-    for saga in sagas:
-        name = saga["name"]
-        counts[name, saga["status"]] += 1
-        taken = durations.setdefault(name, array("d"))
-        if saga["status"] == "completed":
-            taken.append(duration_s_of(saga) or 0.0)
-        for key in _failures(saga):
-            is_known = key in failures or len(failures) < ERRORS_MAX
-            failures[key if is_known else (*key[:2], OTHER_ERRORS)] += 1
-    names = [_figures(name, counts, taken) for name, taken in durations.items()]
-    names.sort(key=lambda one: (-one.compensated, one.name))
-    found = [Failure(*key, count) for key, count in failures.items()]
-    found.sort(key=lambda one: (-one.sagas, one[:3]))
-    return Tallied(tuple(names), tuple(found))
+class _Tally:
+    def __init__(self) -> None:
+        self._statuses: defaultdict[str, Counter[SagaStatus]] = defaultdict(Counter)
+        self._durations: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
+        self._calls: defaultdict[_Call, array[float]] = defaultdict(lambda: array("d"))
+        self._attempts: Counter[_Call] = Counter()
+        self._failures: Counter[tuple[str, str, Phase, str]] = Counter()
+
+    def note(self, state: SagaState) -> None:
+        name = state.definition.name
+        self._statuses[name][state.status] += 1
+        if state.status is COMPLETED:
+            begun_us, ended_us = _us(state.created_at_utc_s), _us(state.updated_at_utc_s)
+            self._durations[name].append((ended_us - begun_us) / 1e6)
+        if state.status not in MOVING:
+            for one in figures_of(state):
+                self._note_step(name, one)
+
+    def _note_step(self, name: str, one: StepFigures) -> None:
+        for phase, attempts, took_us, error in _calls_of(one):
+            if took_us is not None:
+                call = (name, one.step_id, phase, one.service, one.action)
+                self._calls[call].append(took_us / 1e6)
+                self._attempts[call] += attempts
+            if error:
+                self._failures[name, one.step_id, phase, error] += 1
+
+    def analytics(self) -> Analytics:
+        names = [
+            NameFigures(name, counts, _ranks(self._durations[name]))
+            for name, counts in self._statuses.items()
+        ]
+        calls = [
+            CallFigures(*call, len(taken), self._attempts[call] / len(taken), _ranks(taken))
+            for call, taken in self._calls.items()
+        ]
+        failures = [Failure(*key, count) for key, count in self._failures.items()]
+        return Analytics(
+            sum(one.sagas for one in names),
+            True,
+            tuple(sorted(names, key=lambda one: (-one.sagas, one.name))),
+            tuple(sorted(calls, key=lambda one: (-(one.durations_s[-1] or 0.0), one[:5]))),
+            tuple(sorted(failures, key=lambda one: (-one.sagas, one[:4]))),
+        )
 
 
-def _failures(saga: SagaView) -> Iterable[tuple[str, str, str]]:
-    failed = set(saga["failedSteps"])
-    return [
-        (saga["name"], step["id"], step["error"]) for step in saga["steps"] if step["id"] in failed
-    ]
+def _calls_of(one: StepFigures) -> Iterator[tuple[Phase, int, int | None, str]]:
+    yield _ACTION, one.attempts, one.took_us, one.error
+    yield _UNDO, one.undo_attempts, one.undo_took_us, one.undo_error
 
 
-def _figures(name: str, counts: Counter[tuple[str, str]], taken: array[float]) -> NameFigures:
-    completed, compensated = (counts[name, status] for status in ("completed", "compensated"))
-    final = completed + compensated
+def _us(at_utc_s: float) -> int:
+    return round(at_utc_s * 1e6)
+
+
+def _ranks(taken: Iterable[float]) -> Ranks:
     ordered = sorted(taken)
-    return NameFigures(
-        name,
-        sum(count for (one, _status), count in counts.items() if one == name),
-        completed,
-        compensated,
-        sum(counts[name, status] for status in HELD),
-        compensated / final if final else None,
-        tuple(percentile(ordered, percent) for percent in PERCENTILES),
-    )
+    return tuple(percentile(ordered, percent) for percent in PERCENTILES)
 
 
 def percentile(ordered: Sequence[float], percent: int) -> float | None:

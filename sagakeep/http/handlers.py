@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sagakeep.alert import Severity
+from sagakeep.analytics import analytics_view
 from sagakeep.definition import SagaDefinition
 from sagakeep.errors import Fault, InvalidDefinition, SagakeepError
 from sagakeep.events import Record
@@ -24,7 +25,12 @@ from sagakeep.findings.finding import Finding
 from sagakeep.findings.review import findings_in
 from sagakeep.http.auth import LOCAL, Principal
 from sagakeep.http.problems import document_of
-from sagakeep.http.queries import events_query_of, moment_of, saga_query_of
+from sagakeep.http.queries import (
+    analytics_query_of,
+    events_query_of,
+    moment_of,
+    saga_query_of,
+)
 from sagakeep.http.replies import (
     JSON,
     TEXT,
@@ -186,6 +192,12 @@ def _event_views(
 async def get_stats(orchestrator: Orchestrator, request: Request) -> Response:
     now = orchestrator.statistics()
     return json_reply(stats_view(now.by_status, now.completed_count, now.completed_seconds))
+
+
+async def get_analytics(orchestrator: Orchestrator, request: Request) -> Response:
+    query = analytics_query_of(request)
+    found = await orchestrator.analytics(query)
+    return json_reply(analytics_view(found, query.created_after, query.created_before))
 
 
 async def get_health(orchestrator: Orchestrator, request: Request) -> Response:

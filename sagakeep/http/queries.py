@@ -21,6 +21,7 @@ from sagakeep.state import SagaStatus
 
 TAG: Final = "tag."
 _FILTERS: Final = frozenset({"status", "name", "createdAfter", "createdBefore", "limit", "cursor"})
+_ANALYTICS: Final = frozenset({"name", "since", "until"})
 _TIME: Final = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)", re.IGNORECASE
 )
@@ -38,19 +39,33 @@ def saga_query_of(request: Request) -> SagaQuery:
     """Read the filters of a list of sagas. Raises InvalidDefinition."""
     faults = Faults()
     given = _single(request, faults)
-    tags = {name: given.pop(name) for name in list(given) if name.startswith(TAG)}
+    tags = _tags(given, faults)
     _refuse_unknown(given, _FILTERS, faults)
-    for name in tags:
-        if name == TAG:
-            faults.add(child("", name), "has no key; expected tag.KEY=value")
     query = SagaQuery(
         status=_status(given, faults),
         name=given.get("name"),
-        tags=tuple([(name.removeprefix(TAG), value) for name, value in tags.items()]),
+        tags=tags,
         created_after=_time(given, "createdAfter", faults),
         created_before=_time(given, "createdBefore", faults),
         limit=_limit(given, faults),
         cursor=given.get("cursor", ""),
+    )
+    faults.raise_any()
+    return query
+
+
+def analytics_query_of(request: Request) -> SagaQuery:
+    """Read which sagas are to be looked at together. Raises InvalidDefinition."""
+    faults = Faults()
+    given = _single(request, faults)
+    tags = _tags(given, faults)
+    _refuse_unknown(given, _ANALYTICS, faults)
+    query = SagaQuery(
+        name=given.get("name"),
+        tags=tags,
+        created_after=_time(given, "since", faults),
+        created_before=_time(given, "until", faults),
+        limit=limits.ANALYTICS_SAGAS_MAX,
     )
     faults.raise_any()
     return query
@@ -125,6 +140,14 @@ def _single(request: Request, faults: Faults) -> dict[str, str]:
             faults.add(child("", name), "is given twice")
         given[name] = value
     return given
+
+
+def _tags(given: dict[str, str], faults: Faults) -> tuple[tuple[str, str], ...]:
+    """Take the tags out of what is given."""
+    tags = {name: given.pop(name) for name in list(given) if name.startswith(TAG)}
+    if TAG in tags:
+        faults.add(child("", TAG), "has no key; expected tag.KEY=value")
+    return tuple([(name.removeprefix(TAG), value) for name, value in tags.items()])
 
 
 def _refuse_unknown(given: Collection[str], known: Collection[str], faults: Faults) -> None:

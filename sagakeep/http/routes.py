@@ -10,6 +10,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from sagakeep import limits
+from sagakeep.analytics import AnalyticsView
 from sagakeep.definition import SagaDefinition
 from sagakeep.explained import ExplanationView
 from sagakeep.findings.checked import CheckedView
@@ -186,6 +187,20 @@ ROUTES: Final = (
         handlers.get_stats,
         "Count sagas.",
         {200: [Answer("The counts.", StatsView)]},
+    ),
+    Operation(
+        "GET",
+        "/api/analytics",
+        handlers.get_analytics,
+        "Ask what sagas have in common: how they end, how long they take, which steps are slow, what fails.",
+        {200: [Answer("What was found.", AnalyticsView)]},
+        errors=(422,),
+        parameters=(
+            _FILTERS[1],
+            _FILTERS[2],
+            Parameter("since", "query", _TIME, "Sagas created then or later."),
+            Parameter("until", "query", _TIME, "Sagas created then or earlier."),
+        ),
     ),
     Operation(
         "GET",

@@ -403,8 +403,8 @@ MACHINE = (
     Bug(
         "old-budget-after-an-operators-retry",
         "sagakeep/interventions.py",
-        "    return replace(call, attempts_base=call.attempt, retry_at_utc_s=0.0, started_at_utc_s=0.0)",
-        "    return replace(call, attempt=0, retry_at_utc_s=0.0, started_at_utc_s=0.0)",
+        "        attempts_base=call.attempt,\n",
+        "        attempt=0,\n",
     ),
     Bug(
         "hold-on-failure-ignored",
