@@ -140,6 +140,7 @@ def call_of(state: SagaState, effect: RunCall) -> Call:
         traceparent=state.traceparent,
         action_key=key,
         sensitive=spec.sensitive,
+        run=state.retry_count,
     )
     return action if effect.phase == "action" else _about(action, state, effect)
 

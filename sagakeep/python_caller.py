@@ -18,6 +18,7 @@ from sagakeep.classification import (
     SERVICE_REFUSED,
     SERVICE_UNAVAILABLE,
 )
+from sagakeep.log_fields import fields_of_call
 from sagakeep.redaction import secrets_of
 from sagakeep.reply import ReplyBroken, error_text, keep_reply
 from sagakeep.service import AttemptResult, Call, Outcome, ServiceRefused, ServiceUnavailable
@@ -109,12 +110,14 @@ def _bug(error: BaseException, call: Call) -> AttemptResult:
 
 def _log_bug(error: BaseException, call: Call) -> None:
     """Log where it was raised, and its words unless they may repeat what is sensitive."""
+    fields = fields_of_call(call)
     if not call.sensitive:
-        _log.error("service %s: %s", call.service, call.action, exc_info=error)
+        _log.error("service %s: %s", call.service, call.action, exc_info=error, extra=fields)
         return
     trace = "".join(traceback.format_tb(error.__traceback__))
     what = f"{type(error).__name__}, whose words may be sensitive"
-    _log.error("service %s: %s raised %s\n%s", call.service, call.action, what, trace)
+    text = "service %s: %s raised %s\n%s"
+    _log.error(text, call.service, call.action, what, trace, extra=fields)
 
 
 def _text(error: Exception, call: Call) -> str:

@@ -14,13 +14,15 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
 import msgspec
 import trio
 from starlette.types import ASGIApp
 
+from sagakeep.actors.engine import Ports
 from sagakeep.bind import Bind, parse_bind
 from sagakeep.demo.services import demo_services
 from sagakeep.http.app import make_app
@@ -33,10 +35,12 @@ from sagakeep.runtime.collector import collect_at_rest, turn_collector_off
 from sagakeep.runtime.resident import give_large_blocks_back
 from sagakeep.services import make_services
 from sagakeep.settings.config import Config
+from sagakeep.telemetry import Telemetry, telemetry_of
 from sagakeep.webhook_settings import webhooks_of
 
 RESTART_S: Final = 1.0  # between the end of a server that failed and the next one
 CLOSE_S_MAX: Final = 2.0  # for replies that are still being sent when all sagas are at rest
+TELEMETRY_S_MAX: Final = 6.0  # for spans that wait when all sagas are at rest
 _log: Final = logging.getLogger(__name__)
 
 
@@ -56,15 +60,31 @@ async def serve(config: Config, *, demo: bool, announce: Callable[[str], None]) 
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(_watch_signals, stop)
-        async with opening_orchestrator(
-            config.data,
-            services,
-            thresholds=config.alerts,
-            retention=config.retention,
-            webhooks=webhooks_of(config.webhooks),
-        ) as orchestrator:
+        async with (
+            _telemetry() as tracer,
+            opening_orchestrator(
+                config.data,
+                services,
+                Ports(tracer=tracer),
+                thresholds=config.alerts,
+                retention=config.retention,
+                webhooks=webhooks_of(config.webhooks),
+            ) as orchestrator,
+        ):
             await _serve_until(stop, orchestrator, config, bind, announce)
         nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _telemetry() -> AsyncIterator[Telemetry | None]:
+    """Send traces if the environment asks for them; at the end those that wait, for TELEMETRY_S_MAX at most."""
+    telemetry = telemetry_of(os.environ)
+    try:
+        yield telemetry
+    finally:
+        if telemetry is not None:
+            with trio.move_on_after(TELEMETRY_S_MAX, shield=True):
+                await trio.to_thread.run_sync(telemetry.close, abandon_on_cancel=True)
 
 
 async def _watch_signals(

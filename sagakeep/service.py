@@ -55,7 +55,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     `outcome` is that of the action when compensating or probing, else None; `attempt` counts from 1;
     `idempotency_key` is the same for every attempt of the effect; `action_key` is that of the action that
     it is about: of a compensation the action that it undoes, else its own. `sensitive` has the JSON
-    Pointers to values of the payload and the result that nobody may be shown.
+    Pointers to values of the payload and the result that nobody may be shown. `run` is how often an operator had
+    let the saga go on.
     """
 
     saga_id: str
@@ -73,6 +74,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     traceparent: str = ""
     action_key: str = ""
     sensitive: tuple[str, ...] = ()
+    run: int = 0
 
 
 class AttemptResult(msgspec.Struct, frozen=True, gc=False):

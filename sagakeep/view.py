@@ -41,6 +41,7 @@ from sagakeep.standing import (
 from sagakeep.state import (
     HELD,
     UNTOUCHED_BY_HAND,
+    CallState,
     Pause,
     SagaState,
     SagaStatus,

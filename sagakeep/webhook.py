@@ -96,6 +96,11 @@ class Message(msgspec.Struct, frozen=True):
     at_utc_s: float
     body: bytes
 
+    @property
+    def is_of_saga(self) -> bool:
+        """Is its subject a saga? Else it is an alert."""
+        return self.id.startswith(f"{self.subject}.")
+
 
 def headers_of(message: Message, secrets: Sequence[bytes], now_utc_s: int) -> dict[str, str]:
     """The headers of one attempt."""

@@ -24,6 +24,7 @@ from sagakeep.simulation.disk import MemoryDisk, MemoryFile
 from sagakeep.simulation.schedule import run_in_virtual_time
 from sagakeep.state import SagaState, SagaStatus
 from sagakeep.thresholds import Thresholds
+from sagakeep.tracer import Tracer
 from sagakeep.transitions import fold
 from sagakeep.validation import parse_definition
 
@@ -110,6 +111,7 @@ async def keeping(
     wall: Callable[[], float] | None = None,
     queue_ahead: int = limits.QUEUE_AHEAD,
     webhooks: Mapping[str, Webhook] | None = None,
+    tracer: Tracer | None = None,
 ) -> AsyncIterator[Orchestrator]:
     """Run an orchestrator; its disk is in memory, but for the rows."""
     ports = Ports(
@@ -121,10 +123,12 @@ async def keeping(
         resident_bytes=resident_bytes,
         heartbeat_s=0.0,
         look_every_s=look_every_s,
+        never_stuck_every_s=look_every_s,
         segment_bytes=segment_bytes,
         archive_behind_bytes=archive_behind_bytes,
         erase_after_s=erase_after_s,
         queue_ahead=queue_ahead,
+        tracer=tracer,
     )
     services = {"shop": Ledger()} if services is None else services
     async with open_orchestrator(

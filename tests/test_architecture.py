@@ -26,6 +26,7 @@ LAYERS = {
         json_place definition_file alert thresholds webhook webhook_secret findings.*
         classification moment moves waits story undo_plan explanation explained explanation_view
         explanation_text erasure retention_rule feed service_pause
+        analytics step_figures trace tracer log_fields
         """,
     "runtime": "runtime.*",
     "actors": "actors.*",
@@ -42,7 +43,7 @@ LAYERS = {
     "commands": "commands.*",
     "top": """
         sagakeep __main__ cli backup_commands definition_commands complaint process serve services
-        webhook_settings
+        webhook_settings telemetry
         """,
 }
 
@@ -78,6 +79,7 @@ RESERVED = {
     "anyio": {"http."},
     "sqlite3": {
         "actors.read_model",
+        "actors.analytics_query",
         "actors.rows",
         "actors.row_file",
         "simulation.rows",
@@ -100,11 +102,12 @@ RESERVED = {
     "prometheus_client": {"actors.numbers"},
     "fcntl": {"runtime.disk"},
     "jmespath": {"expression", "mapping"},
+    "opentelemetry": {"telemetry"},
 }
 # Where an exception of somebody else's code may not go on: each says what becomes of it.
 SHELLS = {
     *("actors.journal", "actors.registry", "actors.saga", "actors.worker", "runtime.dispatcher"),
-    "actors.webhooks",
+    *("actors.webhooks", "actors.tracing"),
     *("http.request_id", "http.server", "participant.middleware", "python_caller"),
     *("serve", "services", "simulation.world"),
 }
@@ -256,10 +259,15 @@ def test_the_page_has_the_same_layers():
 def test_what_is_imported_is_declared():
     """Every package that is imported is in pyproject.toml, by itself or as a part of one that is."""
     declared = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
-    names = {
-        re.split(r"[^A-Za-z0-9_-]", one)[0].replace("-", "_") for one in declared["dependencies"]
+    wanted = [*declared["dependencies"], *declared["optional-dependencies"]["otel"]]
+    names = {re.split(r"[^A-Za-z0-9_-]", one)[0].replace("-", "_") for one in wanted}
+    names -= {"opentelemetry_exporter_otlp_proto_http"}  # a part of the namespace
+    parts = {
+        "h11": "hypercorn",
+        "outcome": "trio",
+        "compression": "backports",  # of Python 3.14
+        "opentelemetry": "opentelemetry_sdk",
     }
-    parts = {"h11": "hypercorn", "outcome": "trio", "compression": "backports"}  # of Python 3.14
     foreign = {name for module in MODULES for name in foreigners(module)} - sys.stdlib_module_names
     assert {parts.get(name, name) for name in foreign} == names
 

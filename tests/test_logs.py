@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import ast
 import io
 import json
 import logging
 import sys
 
 import pytest
+from pages import ROOT
 
 from sagakeep.logs import configure_logs
 from sagakeep.settings.config import LogConfig, LogFormat, LogLevel
@@ -124,3 +126,21 @@ def test_a_field_that_is_not_known_is_not_there(root):
     record = json.loads(logged(root, io.StringIO(), write, format=LogFormat.JSON))
     assert record["saga"] == "s-1"
     assert "traceId" not in record
+
+
+def _lines_about_sagas():
+    """Every call of a logger whose words name a saga."""
+    for path in sorted((ROOT / "sagakeep").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.Call) and ast.unparse(node.func).startswith("_log.")):
+                continue
+            words = ast.unparse(node.args[0])
+            if "saga %s" in words or "attempt raised" in words or "event %s of" in words:
+                yield f"{path.name}:{node.lineno}", node
+
+
+def test_every_line_that_names_a_saga_has_it_as_a_field():
+    found = dict(_lines_about_sagas())
+    assert len(found) >= 8
+    bare = [where for where, node in found.items() if "extra" not in {k.arg for k in node.keywords}]
+    assert not bare

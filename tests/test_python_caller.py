@@ -198,6 +198,10 @@ async def test_any_other_exception_is_unknown_and_logged(caplog: pytest.LogCaptu
         result = await attempt(KeyError("x"))
     assert result == AttemptResult(Outcome.UNKNOWN, error="KeyError: 'x'", rule="exception")
     assert [record.exc_info is not None for record in caplog.records] == [True]
+    fields = caplog.records[0].__dict__
+    assert (fields["saga"], fields["step"]) == (CALL.saga_id, CALL.step_id)
+    assert (fields["service"], fields["attempt"]) == (CALL.service, CALL.attempt)
+    assert len(fields["traceId"]) == 32
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError()])

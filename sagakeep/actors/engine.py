@@ -45,6 +45,7 @@ from sagakeep.actors.service_queues import ServiceQueues
 from sagakeep.actors.service_spec import ServiceSpec
 from sagakeep.actors.snapshots import Snapshots
 from sagakeep.actors.tally import SagaTally
+from sagakeep.actors.tracing import Tracing
 from sagakeep.actors.webhooks import Webhook, Webhooks, make_webhooks
 from sagakeep.codec import glance_at_state
 from sagakeep.messages import AttemptEnded
@@ -60,6 +61,7 @@ from sagakeep.runtime.loop_lag import LoopLag
 from sagakeep.runtime.resident import available_bytes, resident_bytes
 from sagakeep.runtime.timers import Timers
 from sagakeep.thresholds import Thresholds
+from sagakeep.tracer import Tracer
 from sagakeep.webhook import WebhookSpec, source_of
 
 _log = logging.getLogger(__name__)
@@ -89,6 +91,8 @@ class Ports(NamedTuple):
     archive_behind_bytes: int = limits.ARCHIVE_BEHIND_BYTES
     erase_after_s: float = limits.ERASE_AFTER_S
     queue_ahead: int = limits.QUEUE_AHEAD
+    tracer: Tracer | None = None  # is told of attempts and sagas that are over
+    never_stuck_every_s: float = 1.0  # between two rounds of it; 0 for never
 
 
 class Engine:
@@ -108,8 +112,7 @@ class Engine:
         self._directory = directory
         self.stopping, self.recovered = trio.Event(), trio.Event()
         self.recovery: RecoverySummary | None = None
-        self.report = opened.report
-        self.files = opened.files
+        self.report, self.files = opened.report, opened.files
         self.clock = Clock(ports.wall)
         self.ids = Ids(self.clock.now_utc_s, ports.chance)
         self.timers = Timers()
@@ -117,6 +120,7 @@ class Engine:
             f"{directory}/index.sqlite", run_blocking=ports.run_blocking, row_file=ports.row_file
         )
         self.committed = Committed(self.read_model)
+        self.tracing = Tracing(ports.tracer, self.clock) if ports.tracer is not None else None
         self.journal = self._journal(ports)
         self.history = History(opened.files, ports.run_blocking)
         self.feed = EventFeed(opened.files, self.history, self.committed, ports.run_blocking)
@@ -158,6 +162,7 @@ class Engine:
             crowded,
             wake,
             ports.queue_ahead,
+            self.tracing,
         )
 
     def _pauses(self, ports: Ports, directory: str) -> ServicePauses:
@@ -280,7 +285,7 @@ class Engine:
             inner.start_soon(self.archiver.run)
             inner.start_soon(self.eraser.run)
             inner.start_soon(self.retention.run)
-            inner.start_soon(self.never_stuck.run, bool(self._ports.look_every_s))
+            inner.start_soon(self.never_stuck.run, self._ports.never_stuck_every_s)
             inner.start_soon(self.webhooks.run)
             await self.stopping.wait()
             inner.cancel_scope.cancel()
@@ -329,7 +334,8 @@ class Engine:
         )
         await self.webhooks.begin()
         moved = (self.tally.moved, self.alerts.sagas.moved, self.eraser.moved)
-        self.committed.on_moved = (*moved, *self.webhooks.on_moved)
+        traced = () if self.tracing is None else (self.tracing.moved,)
+        self.committed.on_moved = (*moved, *self.webhooks.on_moved, *traced)
         live = self.committed.live.cut()
         self.clock.advance_to(self.committed.counters.latest_utc_s)
         for gateway in self.gateways.values():

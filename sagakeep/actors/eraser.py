@@ -166,7 +166,8 @@ class Eraser:
             try:
                 records = list(self._records_of(row))
             except (JournalError, CodecError, ValueError) as error:
-                _log.warning("saga %s is not erased: %s", row.saga_id, error)
+                fields = {"saga": row.saga_id}
+                _log.warning("saga %s is not erased: %s", row.saga_id, error, extra=fields)
                 continue
             for position in records:
                 places.setdefault(position.frame, set()).add(position.offset)

@@ -34,6 +34,7 @@ from sagakeep.actors.ramp import PULSE_S, Ramp
 from sagakeep.actors.service_spec import ServiceSpec
 from sagakeep.actors.tally import CallTally
 from sagakeep.actors.throttle import Throttle
+from sagakeep.actors.tracing import Tracing
 from sagakeep.actors.worker import Worker
 from sagakeep.classification import QUEUE_FULL
 from sagakeep.effects import RunCall
@@ -62,6 +63,7 @@ class Gateway:
     `draw` gives chances in [0, 1) for the jitter of what follows; `undelivered` takes the news for a saga whose
     actor has ended; `crowded` collects the names of those that were crowded, for admission to look at. `wake` is
     called with the id of a saga that sleeps while it waits here, when its turn is `queue_ahead` attempts away.
+    `tracing` is told of every attempt, if there is one.
     """
 
     def __init__(
@@ -74,8 +76,10 @@ class Gateway:
         crowded: set[str] | None = None,
         wake: Callable[[str], None] = lambda _saga_id: None,
         queue_ahead: int = limits.QUEUE_AHEAD,
+        tracing: Tracing | None = None,
     ) -> None:
         self.name = name
+        self.tracing = tracing
         self.caller = spec.caller
         self.timers = timers
         self.draw = draw

@@ -23,6 +23,7 @@ from sagakeep.actors.job import Job
 from sagakeep.actors.live_sagas import LiveSagas
 from sagakeep.alert import SAGAS_NAMED_MAX, Severity, Trouble
 from sagakeep.effects import RunCall, outstanding
+from sagakeep.log_fields import fields_of
 from sagakeep.runtime.clock import Clock
 from sagakeep.runtime.timers import Timers
 from sagakeep.saga_status import MOVING
@@ -36,7 +37,6 @@ AWAKE_REST_S: Final = 0.2
 # Some 20 us each, whatever their number: half a hundredth of a processor. In few steps, for each wakes the loop.
 ASLEEP_AT_ONCE: Final = 100
 ASLEEP_REST_S: Final = 0.5
-PAUSE_S: Final = 1.0
 SECOND_LOOK_S: Final = 2.0
 LATE_S: Final = 30.0  # after which what should have happened at a time counts as missing
 TOLD_S: Final = 300.0  # for so long a repair is an alert, and not done again
@@ -88,16 +88,15 @@ class NeverStuck:
             str, float
         ] = {}  # by saga, until when on trio's clock; few, for each is a bug
 
-    async def run(self, is_on: bool = True) -> None:
-        """Go round until cancelled."""
-        if is_on:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(
-                    self._go_round, self._live.awake_ids, AWAKE_AT_ONCE, AWAKE_REST_S
-                )
-                nursery.start_soon(
-                    self._go_round, self._live.asleep_ids, ASLEEP_AT_ONCE, ASLEEP_REST_S
-                )
+    async def run(self, pause_s: float) -> None:
+        """Go round until cancelled, with a pause between two rounds; not at all if that is 0."""
+        if not pause_s:
+            return
+        awake = (self._live.awake_ids, AWAKE_AT_ONCE, AWAKE_REST_S)
+        asleep = (self._live.asleep_ids, ASLEEP_AT_ONCE, ASLEEP_REST_S)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._go_round, *awake, pause_s)
+            nursery.start_soon(self._go_round, *asleep, pause_s)
 
     def troubles(self) -> Iterator[Trouble]:
         """What was found in the last minutes."""
@@ -114,7 +113,7 @@ class NeverStuck:
             )
 
     async def _go_round(
-        self, ids: Callable[[], Iterator[str]], at_once: int, rest_s: float
+        self, ids: Callable[[], Iterator[str]], at_once: int, rest_s: float, pause_s: float
     ) -> None:
         while True:
             suspects: dict[str, str] = {}
@@ -126,7 +125,7 @@ class NeverStuck:
                     await self._look_again(suspects)
                     await trio.sleep(rest_s)
             await self._look_again(suspects)
-            await trio.sleep(PAUSE_S)
+            await trio.sleep(pause_s)
 
     def _forget_told(self) -> None:
         now_s = trio.current_time()
@@ -145,10 +144,14 @@ class NeverStuck:
                     "saga %s had nothing to move it: %s; it is started again: report this line, it is a bug",
                     saga_id,
                     flaw,
-                    extra={"saga": saga_id},
+                    extra=self._fields(saga_id),
                 )
                 self._supervisor.repair(saga_id, NothingMoves(flaw))
         suspects.clear()
+
+    def _fields(self, saga_id: str) -> dict[str, object]:
+        known = self._live.get(saga_id)
+        return {"saga": saga_id} if known is None else fields_of(known[0])
 
     def _flaw(self, saga_id: str) -> str:
         self.checked += 1

@@ -36,6 +36,7 @@ from sagakeep.errors import (
     SagaNotFound,
     Unavailable,
 )
+from sagakeep.log_fields import fields_of
 from sagakeep.messages import Create, Message, Started
 from sagakeep.runtime.dispatcher import Dispatcher
 from sagakeep.runtime.journal_files import Position
@@ -346,7 +347,7 @@ class Registry:
             "saga %s crashed, and is started again from the journal: report the trace, it is a bug",
             actor.saga_id,
             exc_info=crash,
-            extra={"saga": actor.saga_id},
+            extra={"saga": actor.saga_id} if actor.state is None else fields_of(actor.state),
         )
         self._look_after(actor, crash)
 

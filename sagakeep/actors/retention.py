@@ -129,4 +129,5 @@ class Retention:
         except (MoveRefused, SagaNotFound):
             return
         except SagakeepError as error:
-            _log.warning("saga %s stays for now: %s", row.saga_id, error)
+            fields = {"saga": row.saga_id}
+            _log.warning("saga %s stays for now: %s", row.saga_id, error, extra=fields)

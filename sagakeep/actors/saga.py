@@ -36,6 +36,7 @@ from sagakeep.codec import encode_record
 from sagakeep.effects import Effect, RunCall, WaitUntil, call_of, outstanding
 from sagakeep.errors import JournalBroken, MoveRefused, SagaNotFound, UnknownStep
 from sagakeep.events import Record
+from sagakeep.log_fields import fields_of
 from sagakeep.machine import Decision, create, decide
 from sagakeep.messages import AttemptEnded, Create, Hold, Message, Restarted, Started, Wake
 from sagakeep.runtime.clock import Clock
@@ -387,11 +388,7 @@ def _tell_failed(before: SagaState | None, state: SagaState) -> None:
             "saga %s is compensation_failed at step %r: its history says why; mend it, then retry the saga",
             state.id,
             current_step(state),
-            extra={
-                "saga": state.id,
-                "step": current_step(state),
-                "traceId": state.traceparent[3:35],  # of VERSION-TRACE-SPAN-FLAGS
-            },
+            extra=fields_of(state) | {"step": current_step(state)},
         )
 
 

@@ -175,6 +175,7 @@ class Sender:
             message.id,
             message.subject,
             why,
+            extra={"saga": message.subject if message.is_of_saga else ""},
         )
 
     async def _attempt(self, message: Message) -> Posted:

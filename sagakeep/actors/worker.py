@@ -11,6 +11,7 @@ import trio
 from sagakeep import limits
 from sagakeep.actors.job import Job
 from sagakeep.classification import CALLER_RAISED, NO_REPLY
+from sagakeep.log_fields import fields_of_call
 from sagakeep.runtime.timers import Alarm
 from sagakeep.service import DONE, AttemptResult, Outcome
 
@@ -68,22 +69,18 @@ class Worker:
 
     async def _attempt(self, job: Job) -> None:
         gateway, call = self._gateway, job.call
+        tracing = gateway.tracing
         gateway.attempts += 1
         self._job = job
         job.began_s = began_s = gateway.timers.now_s()
         self._alarm.set_at(began_s + call.timeout_s)
         try:
-            result = await gateway.caller.attempt(call)
+            result = await gateway.caller.attempt(call if tracing is None else tracing.traced(call))
         except* Exception as errors:  # also beside a Cancelled, which goes on to its scope
             _log.exception(
                 "service %s: an attempt raised, and counts as unknown: report the trace, or mend the service",
                 gateway.name,
-                extra={
-                    "saga": call.saga_id,
-                    "step": call.step_id,
-                    "service": gateway.name,
-                    "attempt": call.attempt,
-                },
+                extra=fields_of_call(call),
             )
             text = "; ".join(f"{type(error).__name__}: {error}" for error in errors.exceptions)
             text = text[: limits.ERROR_CHARS_MAX]
@@ -96,6 +93,8 @@ class Worker:
             gateway.tally.late += 1
         else:
             gateway.tally.note(call, result)
+            if tracing is not None:
+                tracing.attempted(call, result)
             if result.outcome is not DONE or not gateway.throttle.is_calm:
                 gateway.learn(job, result)
         job.report(result, gateway.draw())
@@ -118,9 +117,12 @@ class Worker:
 
     def _report_timeout(self) -> None:
         assert self._job is not None, "only an attempt can time out"
-        timeout_s = self._job.call.timeout_s
+        gateway, call = self._gateway, self._job.call
+        timeout_s = call.timeout_s
         error = f"no reply within {timeout_s:g} s"
         result = AttemptResult(Outcome.UNKNOWN, error=error, latency_s=timeout_s, rule=NO_REPLY)
-        self._gateway.tally.note(self._job.call, result)
-        self._gateway.learn(self._job, result)
-        self._job.report(result, self._gateway.draw())
+        gateway.tally.note(call, result)
+        if gateway.tracing is not None:
+            gateway.tracing.attempted(call, result)
+        gateway.learn(self._job, result)
+        self._job.report(result, gateway.draw())

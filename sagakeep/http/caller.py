@@ -33,7 +33,6 @@ closes its connection.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -75,6 +74,7 @@ from sagakeep.errors import ConfigurationError
 from sagakeep.redaction import SECRET_CHARS_MIN, scrub, secrets_of
 from sagakeep.reply import ReplyBroken, error_text, parse_reply
 from sagakeep.service import AttemptResult, Call, Outcome
+from sagakeep.trace import TraceContext, attempt_span_id, trace_id_of, traceparent_of
 
 CONNECT_S_MAX: Final = 10.0  # a service that is up answers a connect at once
 IDLE_S_MAX: Final = (
@@ -161,7 +161,7 @@ class HttpCaller:
             headers.append(("saga-step-outcome", call.outcome.value))
         if call.phase != "action" and call.action_key:
             headers.append(("saga-action-key", call.action_key))
-        headers.append(("traceparent", call.traceparent or _traceparent_of(call)))
+        headers.append(("traceparent", call.traceparent or _new_traceparent(call)))
         url = f"{self._url}/{quote(call.action, safe='')}"
         return Request("POST", url, Headers(headers), _encode(call.payload))
 
@@ -202,14 +202,13 @@ class HttpCaller:
         return (*self._credentials, *secrets_of((call.payload, call.result), call.sensitive))
 
 
-def _traceparent_of(call: Call) -> str:
+def _new_traceparent(call: Call) -> str:
     """Make a W3C trace context where the client gave none: a trace for each saga, a span for each attempt.
 
-    A function of the call, so that it is the same after a restart; sampled, for the services decide.
+    Sampled, for the services decide.
     """
-    trace = hashlib.blake2b(call.saga_id.encode(), digest_size=16).hexdigest()
-    span = f"{call.idempotency_key}/{call.phase}/{call.attempt}".encode()
-    return f"00-{trace}-{hashlib.blake2b(span, digest_size=8).hexdigest()}-01"
+    trace_id = trace_id_of(call.saga_id, "")
+    return traceparent_of(TraceContext(trace_id, attempt_span_id(call), is_sampled=True))
 
 
 async def _body(response: Response) -> bytearray:

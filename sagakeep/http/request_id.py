@@ -57,7 +57,9 @@ def with_request_id(app: ASGIApp) -> ASGIApp:
         except ClientDisconnect:
             pass  # nobody is there to be told
         except Exception:  # a bug: logged once, told without its trace
-            _log.exception("request %s: %s %s", request_id, scope["method"], scope["path"])
+            fields = {"saga": scope.get("path_params", {}).get("id", "")}
+            text = "request %s: %s %s"
+            _log.exception(text, request_id, scope["method"], scope["path"], extra=fields)
             if not started:  # else the reply is cut short, which its client can see
                 await bug(scope["path"])(scope, receive, send_with_headers)
 

@@ -22,6 +22,7 @@ from sagakeep.http.auth import LOCAL, Principal
 from sagakeep.http.replies import JSON, TEXT
 from sagakeep.json_text import parse_batch, parse_json
 from sagakeep.move_requests import MoveRequest
+from sagakeep.trace import context_of
 from sagakeep.validation import definition_of
 
 BYTES_ON_LOOP_MAX: Final = 32 << 10  # reading more takes longer than a thread costs
@@ -35,9 +36,6 @@ _threads: Final = anyio.CapacityLimiter(THREADS)
 _is_name: Final = re.compile(limits.NAME_PATTERN).fullmatch
 _is_key: Final = re.compile(limits.IDEMPOTENCY_KEY_PATTERN).fullmatch
 _is_actor: Final = re.compile(limits.ACTOR_PATTERN).fullmatch
-_is_traceparent: Final = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
-).fullmatch
 _WAIT: Final = re.compile(r'wait\s*=\s*"?(\d{1,9}(?:\.\d{1,9})?)"?', re.IGNORECASE)
 _VERSION: Final = re.compile(r'"(\d{1,18})"')  # never weak: it is compared strongly
 _ENTITY_TAG: Final = re.compile(r'(?:W/)?("[^"]*")')
@@ -94,7 +92,7 @@ def refuse_idempotency_key(request: Request) -> None:
 def traceparent_of(request: Request) -> str:
     """Return the W3C trace context, "" when there is none or it is not well-formed."""
     given = request.headers.getlist("traceparent")
-    return given[0] if len(given) == 1 and _is_traceparent(given[0]) else ""
+    return given[0] if len(given) == 1 and context_of(given[0]) else ""
 
 
 def wait_s_of(request: Request) -> float | None:
