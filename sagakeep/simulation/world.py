@@ -97,6 +97,7 @@ class Shape(NamedTuple):
     queue_ahead: int = 1
     disk_latency_s: float = 0.0  # the most that a blocking call takes
     wall_skew_s: float = 0.0  # of the system's clock
+    never_stuck_every_s: float = 0.0  # between two rounds of it; 0 for never
 
 
 class World:
@@ -271,6 +272,7 @@ class World:
             commit_bytes=self.shape.commit_bytes,
             heartbeat_s=0.0,
             look_every_s=0.0,
+            never_stuck_every_s=self.shape.never_stuck_every_s,
             archive_behind_bytes=self.shape.archive_behind_bytes,
             erase_after_s=self.shape.erase_after_s,
             queue_ahead=self.shape.queue_ahead,

@@ -203,6 +203,12 @@ ACTORS = (
         "                pass",
     ),
     Bug(
+        "no-timer-beside-an-attempt",
+        f"{_A}saga.py",
+        "        if at_utc_s:\n            due_s",
+        "        if at_utc_s and not self._jobs:\n            due_s",
+    ),
+    Bug(
         "acted-upon-before-durable",
         f"{_A}saga.py",
         "        self._pending = state\n",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from random import Random
 from typing import Any, NamedTuple
 
@@ -59,8 +60,9 @@ def run(configuration: Configuration) -> Verdict:
     """Let a world go by and judge it."""
     with quiet() as said:
         campaign = Campaign(configuration)
+        said.listener = partial(invariants.i37_something_moves_each_saga, campaign.judge)
         campaign.run()
-        for text in said:
+        for text in said.texts:
             invariants.i24_secrets_are_not_shown(campaign.judge, text)
         return campaign.verdict()
 
@@ -337,18 +339,21 @@ class Campaign:
 
 
 class _Said(logging.Handler):
-    """Keeps what is logged, to be searched for secrets."""
+    """Keeps what is logged, to be searched for secrets; a listener hears it at once."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.texts: list[str] = []
+        self.listener: Callable[[str], None] = lambda text: None
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.texts.append(self.format(record))
+        text = self.format(record)
+        self.texts.append(text)
+        self.listener(text)
 
 
 @contextmanager
-def quiet() -> Iterator[list[str]]:
+def quiet() -> Iterator[_Said]:
     """Keep the log to ourselves."""
     logger = logging.getLogger("sagakeep")
     handler, was = _Said(), (logger.propagate, logger.level)
@@ -356,7 +361,7 @@ def quiet() -> Iterator[list[str]]:
     logger.setLevel(logging.WARNING)
     logger.addHandler(handler)
     try:
-        yield handler.texts
+        yield handler
     finally:
         logger.removeHandler(handler)
         logger.propagate = was[0]

@@ -22,6 +22,7 @@ from sagakeep.simulation.world import Shape
 CANARY = "canary-4111111111111111"  # stands where a definition says `sensitive`
 
 ERASE_AFTER_S = 20.0  # so that it comes to that in the life of a small world
+NEVER_STUCK_EVERY_S = 5.0  # a second look is two seconds later; a call may take eight
 ERRNOS = (errno.EIO, errno.ENOSPC, errno.EROFS)
 FAIR = {
     Promise.BLIND: frozenset(Behaviour) - {Behaviour.TWICE, Behaviour.SLOW},
@@ -120,6 +121,7 @@ def configure(seed: int) -> Configuration:
             commit_bytes=random.choice((1, 600, 1 << 20)),
             disk_latency_s=random.choice((0.0, 0.0, 0.0, 0.002, 0.3)),
             erase_after_s=ERASE_AFTER_S,
+            never_stuck_every_s=NEVER_STUCK_EVERY_S,
         ),
         concurrency=random.choice((1, 2, 64)),
     )

@@ -44,6 +44,8 @@
     I34  what an operator forced is told: each effect that a forced end leaves is among what remains; a saga that
          is run again and its next run name each other
     I35  a key stands for one payload: another one, by an operator's hand, has another key
+    I37  each live saga has something that will move it, at every moment: the product looks itself
+         (`sagakeep.actors.never_stuck`), and its line of the log is the complaint
 
 Not checked, for there is nothing to check in the product as it is: the archive in I10 and I26 (finished sagas
 stay in the journal and have a row). The ramp of I22 is too wide for four sagas; `test_gateway` has it.
@@ -174,6 +176,10 @@ def i10_histories_only_grow(judge: Judge, answer: Answer) -> None:
 
 def i24_secrets_are_not_shown(judge: Judge, text: str) -> None:
     judge.expect(CANARY not in text, "I24", lambda: f"a secret is shown: {text[:300]}")
+
+
+def i37_something_moves_each_saga(judge: Judge, text: str) -> None:
+    judge.expect("had nothing to move it" not in text, "I37", text[:300])
 
 
 # Records
