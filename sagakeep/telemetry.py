@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from sagakeep import saga_status
-from sagakeep.saga_status import FINAL, HELD
+from sagakeep.saga_status import FINAL, HELD, MOVING
 from sagakeep.service import DONE, AttemptResult, Call
 from sagakeep.state import SagaState, SagaStatus
 from sagakeep.trace import (
@@ -90,6 +90,13 @@ class _Turned(NamedTuple):
     is_told: bool
 
 
+class _Told(NamedTuple):
+    """A saga that was held: the run whose span was made then, and whether that of its undo was, too."""
+
+    run: int
+    has_undo: bool
+
+
 class _Span(NamedTuple):
     """A span that is over; `parent` is None for the first of a trace."""
 
@@ -130,7 +137,8 @@ class Telemetry:
         self._provider = TracerProvider(resource=resource, id_generator=self._ids)
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer(NAME)
-        self._turned: dict[str, _Turned] = {}  # of live sagas only
+        self._turned: dict[str, _Turned] = {}  # both of live sagas only
+        self._told: dict[str, _Told] = {}
 
     def flush(self) -> bool:
         """Send what waits. Blocks, for FLUSH_MS_MAX at most."""
@@ -190,17 +198,30 @@ class Telemetry:
         status = state.status
         if state.deleted:
             self._turned.pop(state.id, None)
-            return
-        if status is saga_status.COMPENSATING:
-            is_told = before in FINAL or before is saga_status.FAILED
-            self._turned[state.id] = _Turned(state.updated_at_utc_s, is_told)
-            return
-        turned = None
+            self._told.pop(state.id, None)
+        elif status is saga_status.COMPENSATING:
+            self._turned[state.id] = _Turned(state.updated_at_utc_s, before in FINAL)
+        else:
+            self._moved(before, state)
+
+    def _moved(self, before: SagaStatus | None, state: SagaState) -> None:
+        """A saga is not being undone, or not any more. A run that was held is told then, and not again."""
+        told, turned = self._told.get(state.id), None
+        if told is not None and told.run != state.retry_count:
+            told = None
         if before is saga_status.COMPENSATING:
             turned = self._turned.pop(state.id, None) or _turned_before(state)
-            self._make_of_saga(state, _undo_span(state, turned))
-        if (status in FINAL or status in HELD) and not (turned and turned.is_told):
+            if told is None or not told.has_undo:
+                self._make_of_saga(state, _undo_span(state, turned))
+        if state.status in MOVING:
+            return
+        if told is None and not (turned and turned.is_told):
             self._make_of_saga(state, _run_span(state))
+        if state.status in HELD:
+            has_undo = turned is not None or (told is not None and told.has_undo)
+            self._told[state.id] = _Told(state.retry_count, has_undo)
+        else:
+            self._told.pop(state.id, None)
 
     def _make_of_saga(self, state: SagaState, span: _Span) -> None:
         from opentelemetry.trace import SpanKind

@@ -27,7 +27,7 @@ from sagakeep.actors.tracing import LOST
 from sagakeep.errors import MoveRefused
 from sagakeep.orchestrator import Orchestrator
 from sagakeep.service import AttemptResult, Call
-from sagakeep.state import SagaState, SagaStatus
+from sagakeep.state import FINAL, SagaState, SagaStatus
 from sagakeep.telemetry import Telemetry, telemetry_of
 from sagakeep.trace import saga_span_id, trace_id_of
 from sagakeep.validation import parse_definition
@@ -206,7 +206,42 @@ async def test_a_saga_that_is_deleted_while_it_is_held_leaves_nothing_behind(
         state = await traced(sagas, step("a", compensation="fail"), step("b", "fail"))
         assert state.status is SagaStatus.COMPENSATION_FAILED
         await sagas.delete(state.id)
-    assert recorder.tracer._turned == {}
+    assert recorder.tracer._turned == recorder.tracer._told == {}
+
+
+@pytest.mark.parametrize("move", ["resolve", "skip", "finish"])
+async def test_a_run_that_was_held_and_goes_on_by_hand_is_told_once(
+    tmp_path: Path, autojump_clock: MockClock, recorder: Recorder, move: str
+) -> None:
+    async with keeping(tmp_path, tracer=recorder.tracer) as sagas:
+        await traced(sagas, step("a", "fail"), step("b"), id="s", onFailure="hold")
+        await _moved_by_hand(sagas, move)
+        assert (await sagas.wait("s", 3600)).status in FINAL
+    runs = [one for one in recorder.spans() if one.name == "saga order"]
+    assert [one.status.is_ok for one in runs] == [False]
+    assert recorder.tracer._told == {}
+
+
+async def _moved_by_hand(sagas: Orchestrator, move: str) -> None:
+    match move:
+        case "resolve":
+            await sagas.resolve("s", "a", "done")
+        case "skip":
+            await sagas.skip("s", "a")
+        case "finish":
+            await sagas.finish("s")
+
+
+async def test_an_undo_that_was_held_and_goes_on_by_hand_is_told_once(
+    tmp_path: Path, autojump_clock: MockClock, recorder: Recorder
+) -> None:
+    async with keeping(tmp_path, tracer=recorder.tracer) as sagas:
+        await traced(sagas, step("a", compensation="fail"), step("b", "fail"), id="s")
+        await sagas.resolve("s", "a", "undone")
+        assert (await sagas.wait("s", 3600)).status is SagaStatus.COMPENSATED
+    names = [one.name for one in recorder.spans()]
+    assert names.count("undo order") == names.count("saga order") == 1
+    assert recorder.tracer._told == recorder.tracer._turned == {}
 
 
 async def test_what_the_caller_does_not_sample_is_not_sampled(

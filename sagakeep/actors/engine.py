@@ -11,11 +11,8 @@ What is further out ends later: a saga can always call, and always learns whethe
 from __future__ import annotations
 
 import logging
-import os
-import random
-import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import trio
 
@@ -34,11 +31,11 @@ from sagakeep.actors.memory import Memory
 from sagakeep.actors.never_stuck import NeverStuck
 from sagakeep.actors.numbers import Numbers, Parts
 from sagakeep.actors.outbox import Outbox
+from sagakeep.actors.ports import Ports as Ports
 from sagakeep.actors.read_model import ReadModel
 from sagakeep.actors.recovery import RecoverySummary, recover
 from sagakeep.actors.registry import Deliver, Registry
 from sagakeep.actors.retention import Retention
-from sagakeep.actors.row_file import RowFile
 from sagakeep.actors.saga import World
 from sagakeep.actors.service_pauses import ServicePauses
 from sagakeep.actors.service_queues import ServiceQueues
@@ -51,48 +48,19 @@ from sagakeep.codec import glance_at_state
 from sagakeep.messages import AttemptEnded
 from sagakeep.python_caller import PythonCaller
 from sagakeep.retention_rule import RetentionRule
-from sagakeep.runtime.blocking import RunBlocking, in_thread
 from sagakeep.runtime.clock import Clock
 from sagakeep.runtime.cursor_file import CursorFile
-from sagakeep.runtime.disk import Disk, LocalDisk
 from sagakeep.runtime.ids import Ids
 from sagakeep.runtime.journal_files import OpenedJournal, RecoveryReport, open_journal
 from sagakeep.runtime.loop_lag import LoopLag
-from sagakeep.runtime.resident import available_bytes, resident_bytes
+from sagakeep.runtime.resident import available_bytes
 from sagakeep.runtime.timers import Timers
 from sagakeep.thresholds import Thresholds
-from sagakeep.tracer import Tracer
 from sagakeep.webhook import WebhookSpec, source_of
 
 _log = logging.getLogger(__name__)
 
 ADOPTED_BETWEEN_CHECKPOINTS: Final = 100  # of the live sagas of a start; 10 us each
-
-
-class Ports(NamedTuple):
-    """Where time, chance and the disk come in, so that all of it can run in a simulation.
-
-    Virtual time needs `in_turn` for `run_blocking`: a clock that jumps would jump while a thread works.
-    """
-
-    disk: Disk = LocalDisk()
-    wall: Callable[[], float] = time.time
-    draw: Callable[[], float] = random.random
-    run_blocking: RunBlocking = in_thread
-    resident_bytes: Callable[[], int] = resident_bytes
-    chance: Callable[[int], bytes] = os.urandom  # what ids and salts are made of
-    stopwatch: Callable[[], float] = time.monotonic  # paces work that blocks, seconds
-    row_file: Callable[[str], RowFile] = RowFile
-    segment_bytes: int = limits.SEGMENT_BYTES
-    snapshot_every_bytes: int = limits.SNAPSHOT_EVERY_BYTES
-    commit_bytes: int = limits.COMMIT_BYTES_TARGET
-    heartbeat_s: float = 0.1  # between two looks at the loop's lag; 0 for never
-    look_every_s: float = 1.0  # for what alerts are about; 0 for never
-    archive_behind_bytes: int = limits.ARCHIVE_BEHIND_BYTES
-    erase_after_s: float = limits.ERASE_AFTER_S
-    queue_ahead: int = limits.QUEUE_AHEAD
-    tracer: Tracer | None = None  # is told of attempts and sagas that are over
-    never_stuck_every_s: float = 1.0  # between two rounds of it; 0 for never
 
 
 class Engine:
