@@ -15,6 +15,7 @@ import click
 from sagakeep.backup_commands import backup, restore
 from sagakeep.commands import (
     analytics,
+    bulk,
     demo,
     doctor,
     events,
@@ -313,6 +314,6 @@ for command in (
     *(move.retry, move.compensate, move.resolve, move.cancel, move.delete, move.pause, move.resume),
     *(move.skip, move.edit, move.finish, move.rerun),
     *(demo.demo, export.export),
-    *(analytics.analytics, service.service),
+    *(analytics.analytics, service.service, bulk.bulk),
 ):
     main.add_command(command)

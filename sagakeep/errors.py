@@ -130,6 +130,10 @@ class SagaMoved(MoveRefused):
     """The saga has moved on since the version that the wish was for: look again, then decide again."""
 
 
+class PlanRefused(SagakeepError):
+    """The plan is too old, or was of something else: plan again, look at it, then decide again."""
+
+
 class UnknownStep(SagakeepError):
     """The saga has no step of this id."""
 

@@ -13,10 +13,13 @@ from typing import Final
 
 from sagakeep.actors.engine import Engine
 from sagakeep.actors.service_state import ServiceState, state_of
+from sagakeep.bulk import BulkPlan, BulkResult, Bulks, Chosen
 from sagakeep.errors import ServiceNotFound, Unavailable
 from sagakeep.feed import FeedBatch, Wanted
+from sagakeep.messages import Wish
+from sagakeep.wishes import Wishes
 
-__all__ = ["FeedBatch", "Fleet", "Wanted"]
+__all__ = ["BulkPlan", "BulkResult", "Chosen", "FeedBatch", "Fleet", "Wanted"]
 
 ANY: Final = Wanted()
 
@@ -24,8 +27,9 @@ ANY: Final = Wanted()
 class Fleet:
     """All sagas of a directory. While recovery lasts its methods raise Unavailable."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, wishes: Wishes) -> None:
         self._engine = engine
+        self._bulks = Bulks(engine, wishes)
 
     def follow(
         self, wanted: Wanted = ANY, last_id: str | None = None
@@ -36,6 +40,23 @@ class Fleet:
         """
         self._check_recovered()
         return self._engine.feed.follow(wanted, last_id)
+
+    async def plan_moves(self, chosen: Chosen, about: object = None) -> BulkPlan:
+        """How many sagas a bulk would be about now, the first of them, and a token for `as_planned`."""
+        self._check_recovered()
+        return await self._bulks.plan(chosen, about)
+
+    def as_planned(self, chosen: Chosen, about: object, token: str) -> Chosen:
+        """What a plan was about: nothing that was begun since. Raises PlanRefused if it was about something else,
+        or is too old."""
+        return self._bulks.as_planned(chosen, about, token)
+
+    def make_moves(
+        self, wish: Wish, chosen: Chosen
+    ) -> AbstractAsyncContextManager[AsyncIterator[list[BulkResult]]]:
+        """Make a move of many sagas: what came of each, a few at a time, while it is read."""
+        self._check_recovered()
+        return self._bulks.make(wish, chosen)
 
     async def pause_service(self, name: str, *, by: str = "", note: str = "") -> ServiceState:
         """Let no call of a service begin until it is resumed; durable when it returns. One that is paused stays

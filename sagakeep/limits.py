@@ -13,7 +13,7 @@ NAME_PATTERN: Final = (
     r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"  # safe in URLs, file names, headers, keys
 )
 RESERVED_IDS: Final = frozenset(
-    {"stats", "health", "metrics", "batch", "events"}
+    {"stats", "health", "metrics", "batch", "bulk", "events"}
 )  # words of the routes
 STEPS_MAX: Final = 200  # a graph that a person can still read
 TIMEOUT_S_MAX: Final = 30 * 24 * 3600.0  # 30 days: longer is a schedule, not a timeout
@@ -127,6 +127,10 @@ STORY_EVENTS_MAX: Final = 200  # an explanation tells the last ones; all are in 
 STREAM_BUFFER_EVENTS_MAX: Final = (
     1_000  # of one event-stream client; beyond it, it is told to resume
 )
+BULKS_MAX: Final = 4  # that run at the same time
+BULK_IDS_MAX: Final = 10_000  # that one names; a filter has no bound
+BULK_SAMPLE: Final = 10  # ids that a plan shows
+BULK_PLAN_S_MAX: Final = 900.0  # after which a plan is to be looked at again
 PAUSES_BYTES_MAX: Final = 1 << 20  # of the note of paused services
 FEED_READERS_MAX: Final = 64  # that follow all sagas at the same time
 FEED_BUFFER_EVENTS_MAX: Final = (

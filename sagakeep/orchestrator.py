@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import cached_property
 from typing import Final, cast
 
 import trio
@@ -88,10 +89,10 @@ class Orchestrator(Wishes):
         """The names that a definition may use."""
         return self._engine.gateways.keys()
 
-    @property
+    @cached_property
     def fleet(self) -> Fleet:
         """What is asked of all sagas, or of many, at once."""
-        return Fleet(self._engine)
+        return Fleet(self._engine, self)
 
     async def wait_recovered(self) -> None:
         """Wait until every live saga of the directory runs again."""

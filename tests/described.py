@@ -30,7 +30,10 @@ def check_reply(method: str, target: str, reply: Reply) -> None:
     if reply.body and method != "HEAD":
         media_type = reply.headers["content-type"].partition(";")[0]
         schema = declared["content"][media_type]["schema"]
-        if media_type.endswith("json"):
+        if media_type.endswith("ndjson"):
+            for line in reply.body.splitlines():
+                _validator(json.dumps(schema)).validate(json.loads(line))
+        elif media_type.endswith("json"):
             _validator(json.dumps(schema)).validate(reply.json)
 
 

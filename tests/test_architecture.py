@@ -25,13 +25,13 @@ LAYERS = {
         json_text json_value pointer redaction reply published standing view bind transitions_page
         json_place definition_file alert thresholds webhook webhook_secret findings.*
         classification moment moves waits story undo_plan explanation explained explanation_view
-        explanation_text erasure retention_rule feed service_pause
+        explanation_text erasure retention_rule feed service_pause bulk_plan
         analytics step_figures trace tracer log_fields
         """,
     "runtime": "runtime.*",
     "actors": "actors.*",
     "callers": "python_caller http.caller http.poster",
-    "facade": "orchestrator fleet wishes actors.engine",
+    "facade": "orchestrator fleet bulk wishes actors.engine",
     "http": "http.*",
     "participant": "participant participant.*",
     "demo": "demo.*",

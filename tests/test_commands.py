@@ -289,6 +289,64 @@ def test_top_marks_a_breaker_that_is_open_and_shows_alerts():
     assert "breaker_open" in text
 
 
+def held(ask, name, count):
+    """So many sagas of a name that stand still."""
+    for number in range(count):
+        submit(ask, {**stuck(f"{name}-{number}"), "name": name}, "--wait", "20")
+
+
+def test_many_sagas_are_moved_at_once_after_a_question(ask, people):
+    held(ask, "c-bulk", 3)
+    asked = ("bulk", "retry", "--name", "c-bulk", "--status", "compensation_failed")
+    refused = ask(*asked)
+    assert (refused.exit_code, "it wants a --yes" in refused.stderr) == (2, True)
+    done = ask(*asked, "--reason", "it is mended", "--yes")
+    assert (done.exit_code, done.stdout) == (0, "3 moved, 0 refused, 0 failed\n")
+    assert "it is mended" in ask("events", "c-bulk-1", "--json").stdout
+    again = ask("bulk", "retry", "--name", "nobody", "--yes")
+    assert (again.exit_code, again.stdout) == (0, "no saga matches\n")
+
+
+def test_who_does_not_move_is_told_and_makes_the_exit_code_1(ask, people, monkeypatch):
+    from sagakeep.commands import bulk
+
+    monkeypatch.setattr(bulk, "REFUSED_SHOWN", 1)
+    for number in range(2):
+        submit(ask, {**order(f"c-whole-{number}"), "name": "c-whole"}, "--wait", "20")
+    result = ask("bulk", "retry", "--name", "c-whole", "--yes")
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[0].split() == ["ID", "OUTCOME", "STATUS", "WHY"]
+    assert "... and 1 more" in result.stdout
+    assert result.stdout.endswith("0 moved, 2 refused, 0 failed\n")
+    lines = lines_of(ask("bulk", "retry", "--name", "c-whole", "--yes", "--json"))
+    assert [(one["outcome"], one["status"]) for one in lines] == [("refused", "completed")] * 2
+
+
+def test_a_bulk_says_what_its_move_needs(ask):
+    held(ask, "c-by-hand", 2)
+    body = json.dumps({"stepID": "reserve_inventory", "as": "undone"})
+    result = ask("bulk", "resolve", "--name", "c-by-hand", "--body", body, "--yes")
+    assert [one["outcome"] for one in lines_of(result)] == ["moved", "moved"]
+    for text in ("{", "[]"):
+        assert ask("bulk", "resolve", "--body", text).exit_code == 2
+    result = ask("bulk", "resolve", "--name", "c-by-hand", "--tag", "k=v")
+    assert (result.exit_code, "/body/stepID" in result.stderr) == (1, True)
+    assert ask("bulk", "nothing").exit_code == 1
+
+
+def test_a_bulk_that_is_cut_off_says_so(capsys):
+    from sagakeep.commands.bulk import _sums
+
+    line = {"id": "a", "outcome": "moved"}
+    end = {"moved": 1, "refused": 0, "failed": 0, "error": ""}
+    seen = []
+    assert _sums(iter([{"count": 2}, line]), seen.append)["cut"] == 1
+    assert _sums(iter([{"count": 1}, line, end]), seen.append)["cut"] == 0
+    assert seen == [line, line]
+    assert _sums(iter([{**end, "error": "stopping"}]), seen.append)["cut"] == 1
+    assert capsys.readouterr().err == "the rest was not asked: stopping\n"
+
+
 def test_a_service_is_paused_and_resumed_and_says_why(ask, people):
     assert ask("service", "pause", "shipping", "--reason", "they move").stdout.startswith(
         "shipping: paused; "
@@ -303,7 +361,7 @@ def test_a_service_is_paused_and_resumed_and_says_why(ask, people):
         "CALLS",
         "WHY",
     ]
-    assert re.search(r"shipping +paused +0/\d+ +0 +\d+ +since 20", table)
+    assert re.search(r"shipping +paused +\d+/\d+ +\d+ +\d+ +since 20", table)
     assert "local: they move" in " ".join(table.split())
     assert "paused" in ask("top", "--once").stdout
     submit(ask, order("c-paused"))

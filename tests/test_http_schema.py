@@ -84,7 +84,7 @@ def test_the_examples_are_definitions_that_are_taken() -> None:
     bodies = [one["requestBody"] for _, one in operations() if "requestBody" in one]
     examples = [one["content"]["application/json"].get("example") for one in bodies]
     order, checked, batch = sorted(
-        (one for one in examples if one), key=lambda one: type(one) is list
+        (one for one in examples if one and "move" not in one), key=lambda one: type(one) is list
     )
     for example in (order, checked, *batch):
         parse_definition(example, {"inventory", "payment"})

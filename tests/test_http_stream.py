@@ -14,7 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from sagakeep.http.app import make_app
 from sagakeep.http.edge import edge
-from sagakeep.http.sse import PING_S
+from sagakeep.http.live_reply import PING_S
 from sagakeep.messages import AttemptEnded
 from sagakeep.orchestrator import Orchestrator, StreamLagged
 from sagakeep.service import AttemptResult, Outcome

@@ -259,7 +259,7 @@ def test_an_empty_name_is_refused(pointer: str) -> None:
 
 @pytest.mark.parametrize("word", sorted(limits.RESERVED_IDS))
 def test_a_word_of_the_routes_is_no_id_of_a_saga(word: str) -> None:
-    assert "reserved are batch, events, health" in faults_of(saga(id=word))["/id"]
+    assert "reserved are batch, bulk, events, health" in faults_of(saga(id=word))["/id"]
     assert faults_of(saga(step(word), name=word)) == {}
 
 

@@ -112,6 +112,14 @@ class Client:
             yield from page.body[name]
             cursor = page.body["nextCursor"]
 
+    def lines(self, method: str, path: str, body: object) -> Iterator[Any]:
+        """What a reply has in each of its lines, as they come."""
+        data, headers = json.dumps(body).encode(), {"Content-Type": JSON_TYPE}
+        with self._open(method, path, data, headers) as response:
+            if response.status >= 400:
+                raise _refusal(_read(response))
+            yield from map(json.loads, response)
+
     def stream(self, path: str, after: int = 0) -> Iterator[Any]:
         """The events of a saga as they become durable, until it is final; goes on after a lost connection."""
         lost = 0

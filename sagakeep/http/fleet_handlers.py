@@ -5,6 +5,8 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sagakeep.http.bulk_reply import BulkReply, plan_view
+from sagakeep.http.bulk_requests import read_bulk
 from sagakeep.http.feed_stream import FeedStream
 from sagakeep.http.queries import wanted_of
 from sagakeep.http.replies import json_reply, service_view
@@ -12,6 +14,17 @@ from sagakeep.http.requests import actor_of, read_move
 from sagakeep.http.sse import MEDIA_TYPE
 from sagakeep.move_requests import RetryRequest
 from sagakeep.orchestrator import Orchestrator
+
+
+async def move_sagas(orchestrator: Orchestrator, request: Request) -> Response:
+    fleet, bulk = orchestrator.fleet, await read_bulk(request)
+    wish, chosen = bulk.said.wish(actor_of(request)), bulk.chosen
+    if not bulk.is_plan:
+        if bulk.token or chosen.query is not None:
+            chosen = fleet.as_planned(chosen, bulk.about, bulk.token)
+        plan = await fleet.plan_moves(chosen, bulk.about)
+        return BulkReply(orchestrator, wish, chosen, plan.count)
+    return json_reply(plan_view(bulk.move, await fleet.plan_moves(chosen, bulk.about)))
 
 
 async def pause_service(orchestrator: Orchestrator, request: Request) -> Response:

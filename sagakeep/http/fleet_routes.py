@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from sagakeep import limits
 from sagakeep.http import fleet_handlers as handlers
+from sagakeep.http.bulk_reply import NDJSON, BulkLineView, BulkPlanView
+from sagakeep.http.bulk_requests import BulkRequest
 from sagakeep.http.handlers import Handler
+from sagakeep.http.move_routes import ACTOR
 from sagakeep.http.replies import ServiceView
 from sagakeep.http.schema import Answer, Body, Operation, Parameter
 from sagakeep.http.sse import MEDIA_TYPE
@@ -15,13 +17,6 @@ from sagakeep.published import FeedEventView
 from sagakeep.state import SagaStatus
 
 _TEXT: Final = {"type": "string"}
-
-_ACTOR: Final = Parameter(
-    "Saga-Actor",
-    "header",
-    {"type": "string", "pattern": limits.ACTOR_PATTERN},
-    "Who asks, as stated; a key that is shown says it better, and stands.",
-)
 
 
 def _of_service(verb: str, handler: Handler, summary: str) -> Operation:
@@ -32,12 +27,30 @@ def _of_service(verb: str, handler: Handler, summary: str) -> Operation:
         summary,
         {200: [Answer("The service, now.", ServiceView)]},
         errors=(404, 415, 422),
-        parameters=(_ACTOR,),
+        parameters=(ACTOR,),
         body=Body(RetryRequest, is_required=False),
     )
 
 
 FLEET_ROUTES: Final = (
+    Operation(
+        "POST",
+        "/api/sagas/bulk",
+        handlers.move_sagas,
+        "Make one move of many sagas; with `plan` only count them.",
+        {
+            200: [
+                Answer("With `plan`: what it would be about,", BulkPlanView),
+                Answer("else a line for each saga, as it moves or refuses.", BulkLineView, NDJSON),
+            ]
+        },
+        errors=(409, 415, 422),
+        parameters=(ACTOR,),
+        body=Body(
+            BulkRequest,
+            example={"move": "retry", "filter": {"status": "failed"}, "plan": True},
+        ),
+    ),
     _of_service(
         "pause",
         handlers.pause_service,

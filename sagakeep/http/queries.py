@@ -77,7 +77,7 @@ def moment_of(request: Request) -> Moment | None:
     if not given:
         return None
     text = given[0].replace(" ", "+")
-    at_utc_s = _time_in(text)
+    at_utc_s = time_in(text)
     if len(given) > 1:
         raise InvalidMoment("at is given twice")
     if _COUNT.fullmatch(text):
@@ -171,13 +171,14 @@ def _time(given: dict[str, str], name: str, faults: Faults) -> float | None:
     if name not in given:
         return None
     text = given[name].replace(" ", "+")  # a "+" that the client did not escape
-    at_utc_s = _time_in(text)
+    at_utc_s = time_in(text)
     if at_utc_s is None:
         faults.add(f"/{name}", f'is {found(text)}; expected a time such as "2026-01-31T12:00:00Z"')
     return at_utc_s
 
 
-def _time_in(text: str) -> float | None:
+def time_in(text: str) -> float | None:
+    """The time that a text is, None for none."""
     try:
         if _TIME.fullmatch(text):
             return datetime.fromisoformat(text.upper()).timestamp()

@@ -200,6 +200,13 @@ def _entry_in(document: object, services: Collection[str]) -> SagaDefinition | S
         return error
 
 
+async def read_object(request: Request) -> object:
+    """Read any JSON. Raises HTTPException 415, MalformedJson."""
+    _require(request, {JSON})
+    body = await request.body()
+    return await _apart(len(body), parse_json, body)
+
+
 async def read_move(request: Request, kind: type[MoveRequest]) -> MoveRequest:
     """Read the body of a move, which may be missing where nothing must be said. Raises as `read_definition`."""
     body = await request.body()
