@@ -14,8 +14,10 @@ results slowly slows it down.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from itertools import chain
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -34,11 +36,13 @@ from sagakeep.errors import (
     Unavailable,
     UnknownStep,
 )
-from sagakeep.messages import Wish
+from sagakeep.hurry import has_failed_undo, planned
+from sagakeep.messages import Retry, Wish
 from sagakeep.state import SagaState, SagaStatus
 from sagakeep.wishes import Wishes
 
 AT_ONCE: Final = 16
+LOOKS_BETWEEN_CHECKPOINTS: Final = 100  # at live sagas; 10 us each
 LOOKS_MAX: Final = 5  # at a saga that moves on between the look and the wish
 
 BulkOutcome = Literal["moved", "refused", "failed"]
@@ -53,6 +57,13 @@ class BulkResult(NamedTuple):
     status: SagaStatus | None = None
     why: str = ""
     new_id: str = ""
+
+
+class ServiceRetry(NamedTuple):
+    """How many sagas a retry of a service let go on, and how many refused."""
+
+    retried: int
+    refused: int
 
 
 class Chosen(NamedTuple):
@@ -113,6 +124,33 @@ class Bulks:
                 yield results
         finally:
             self._running -= 1
+
+    async def retry_service(self, wish: Retry) -> ServiceRetry:
+        """Retry every saga that has to do with the service of the wish; looks at all that live."""
+        outcomes: Counter[BulkOutcome] = Counter()
+        chosen: list[str] = []
+        async for saga_id in self._concerned(wish.service):
+            chosen.append(saga_id)
+            if len(chosen) == AT_ONCE:
+                outcomes.update(one.outcome for one in await self._asked(wish, chosen))
+                chosen = []
+        outcomes.update(one.outcome for one in await self._asked(wish, chosen))
+        return ServiceRetry(outcomes["moved"], outcomes["refused"] + outcomes["failed"])
+
+    async def _concerned(self, service: str) -> AsyncGenerator[str, None]:
+        """The live sagas with something planned, or not undone, at a service."""
+        live, now_utc_s = self._engine.committed.live, self._engine.clock.now_utc_s()
+        for count, saga_id in enumerate(chain(live.awake_ids(), live.asleep_ids()), start=1):
+            known = live.get(saga_id)
+            if known is not None and (
+                planned(known[0], now_utc_s, service) or has_failed_undo(known[0], service)
+            ):
+                yield saga_id
+            if count % LOOKS_BETWEEN_CHECKPOINTS == 0:
+                await trio.lowlevel.checkpoint()
+
+    async def _asked(self, wish: Wish, saga_ids: Sequence[str]) -> list[BulkResult]:
+        return await self._some(wish, saga_ids, None)
 
     async def _results(self, wish: Wish, chosen: Chosen) -> AsyncGenerator[list[BulkResult], None]:
         status = chosen.query.status if chosen.query is not None else None

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from sagakeep import events as e
 from sagakeep import interventions
-from sagakeep.interventions import SKIP_TRANSITIONS, Changes
+from sagakeep.interventions import HURRY_TRANSITIONS, SKIP_TRANSITIONS, Changes
 from sagakeep.service import DONE, UNKNOWN, Outcome
 from sagakeep.state import CallState, SagaState, StepState, StepStatus
 
@@ -58,6 +58,7 @@ STEP_TRANSITIONS: Final[dict[type[e.Event], dict[StepStatus, StepStatus]]] = {
         _T.PENDING: _T.COMPENSATION_FAILED,
     },
     e.StepSkipped: SKIP_TRANSITIONS,
+    e.StepHurried: HURRY_TRANSITIONS,
 }
 
 
@@ -282,5 +283,6 @@ CHANGES: Final[dict[type[e.Event], Callable[[SagaState, Any, float], Changes]]] 
     e.SagaAbandoned: interventions.saga_abandoned,
     e.StepEdited: interventions.step_edited,
     e.SagaRerun: interventions.saga_rerun,
+    e.StepHurried: interventions.step_hurried,
     e.SagaErased: _saga_erased,
 }

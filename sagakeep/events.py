@@ -274,6 +274,15 @@ class SagaRerun(Event, frozen=True, tag=27):
     note: str = ""
 
 
+class StepHurried(Event, frozen=True, tag=30):
+    """An operator lets the next attempt of a step be made now, which was planned for later: of its action, of
+    what undoes it, or a probe."""
+
+    step_id: str
+    by: str = ""
+    note: str = ""
+
+
 class SagaErased(Event, frozen=True, tag=127):
     """An event stood here that was erased, because its saga was deleted; nothing of it is left but its number.
 
@@ -299,6 +308,7 @@ StepEvent = (
     | StepResolved
     | StepSkipped
     | StepEdited
+    | StepHurried
 )
 AnyEvent = (
     SagaCreated
@@ -328,6 +338,7 @@ AnyEvent = (
     | SagaAbandoned
     | StepEdited
     | SagaRerun
+    | StepHurried
     | SagaErased
 )
 
@@ -360,6 +371,7 @@ EVENT_NAMES: Final[dict[type[Event], tuple[str, str]]] = {
     SagaAbandoned: ("saga_abandoned", "error"),
     StepEdited: ("step_edited", "info"),
     SagaRerun: ("saga_rerun", "info"),
+    StepHurried: ("step_hurried", "info"),
     SagaErased: ("saga_erased", "info"),
 }
 

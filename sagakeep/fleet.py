@@ -13,10 +13,10 @@ from typing import Final
 
 from sagakeep.actors.engine import Engine
 from sagakeep.actors.service_state import ServiceState, state_of
-from sagakeep.bulk import BulkPlan, BulkResult, Bulks, Chosen
+from sagakeep.bulk import BulkPlan, BulkResult, Bulks, Chosen, ServiceRetry
 from sagakeep.errors import ServiceNotFound, Unavailable
 from sagakeep.feed import FeedBatch, Wanted
-from sagakeep.messages import Wish
+from sagakeep.messages import Retry, Wish
 from sagakeep.wishes import Wishes
 
 __all__ = ["BulkPlan", "BulkResult", "Chosen", "FeedBatch", "Fleet", "Wanted"]
@@ -70,6 +70,13 @@ class Fleet:
         self._check_service(name)
         await self._engine.pauses.resume(name, by, note)
         return state_of(self._engine.gateways[name], self._engine.clock)
+
+    async def retry_service(self, name: str, *, by: str = "", note: str = "") -> ServiceRetry:
+        """Make every attempt at a service now that is planned for later, and let every saga go on that could not
+        be undone there. Raises ServiceNotFound."""
+        self._check_recovered()
+        self._check_service(name)
+        return await self._bulks.retry_service(Retry(by, note, service=name))
 
     def _check_service(self, name: str) -> None:
         if name not in self._engine.gateways:

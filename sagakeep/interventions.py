@@ -4,6 +4,7 @@
     RESOLVE_TRANSITIONS[saga status][resolution][step status]    what a word makes of one step
     EDIT_TRANSITIONS[phase][step status]                         what another payload makes of it
     SKIP_TRANSITIONS[step status]                                what a skip makes of it
+    HURRY_TRANSITIONS[step status]                               what letting its next attempt be made now does
 
 What is not named cannot happen. A payload that an operator gave is kept beside the calls (`ByHand`), for each
 new call of the step is made with it.
@@ -71,6 +72,13 @@ SKIP_TRANSITIONS: Final[dict[StepStatus, StepStatus]] = {
     _T.PENDING: _T.COMPLETED,
     _T.RETRYING: _T.COMPLETED,
     _T.FAILED: _T.COMPLETED,
+}
+
+# What a next attempt may be hurried of.
+HURRY_TRANSITIONS: Final[dict[StepStatus, StepStatus]] = {
+    _T.RETRYING: _T.RETRYING,
+    _T.COMPENSATING: _T.COMPENSATING,
+    _T.FAILED: _T.FAILED,  # its doubt is probed
 }
 
 Changes = dict[str, Any]  # keyword arguments of one replace; mypy checks the leaves, not the bag
@@ -240,3 +248,15 @@ def saga_abandoned(state: SagaState, event: e.SagaAbandoned, at_utc_s: float) ->
 
 def saga_rerun(state: SagaState, event: e.SagaRerun, at_utc_s: float) -> Changes:
     return {"rerun_as": event.rerun_as}
+
+
+def step_hurried(state: SagaState, event: e.StepHurried, at_utc_s: float) -> Changes:
+    step = state.steps[event.step_id]
+    status = HURRY_TRANSITIONS[step.status]
+    if status is step_status.COMPENSATING:
+        undo = replace(step.compensation, retry_at_utc_s=at_utc_s)
+        hurried = replace(step, status=status, compensation=undo)
+    else:
+        action = replace(step.action, retry_at_utc_s=at_utc_s)
+        hurried = replace(step, status=status, action=action)
+    return {"steps": {**state.steps, event.step_id: hurried}}

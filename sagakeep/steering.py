@@ -23,6 +23,7 @@ from sagakeep import saga_status, step_status
 from sagakeep.course import Events, doubt_of
 from sagakeep.definition import SagaDefinition
 from sagakeep.errors import MoveRefused, SagaMoved, UnknownStep
+from sagakeep.hurry import has_failed_undo, may_hurry, planned
 from sagakeep.interventions import EDIT_TRANSITIONS, RESOLVE_TRANSITIONS, SKIP_TRANSITIONS
 from sagakeep.service import DONE, NOT_DONE, UNKNOWN, Phase
 from sagakeep.state import (
@@ -95,6 +96,13 @@ def _check_step(state: SagaState, step_id: str) -> None:
 
 
 def _retry(state: SagaState, wish: m.Retry, now_utc_s: float) -> Events:
+    if hurried := planned(state, now_utc_s, wish.service):
+        if state.paused is not None:
+            raise _refuse(state, "retry", "it is paused: resume it")
+        return tuple([e.StepHurried(step_id, wish.by, wish.note) for step_id in hurried])
+    if wish.service and not has_failed_undo(state, wish.service):
+        why = f"nothing of it waits for an attempt at service {wish.service!r}, or could not be undone there"
+        raise _refuse(state, "retry", why)
     if state.status not in _RETRIABLE:
         raise _refuse(state, "retry", f"it is {state.status}")
     if state.retry_count >= state.definition.retries_max:
@@ -320,9 +328,12 @@ def _delete(state: SagaState, wish: m.Delete, now_utc_s: float) -> Events:
 _ALLOWED: Final[dict[str, Callable[[SagaState], bool]]] = {
     "compensate": lambda state: state.status in _COMPENSABLE and not pivot_is_done(state),
     "retry": lambda state: (
-        state.status in _RETRIABLE
-        and state.retry_count < state.definition.retries_max
-        and not (state.rerun_as and state.status is saga_status.COMPENSATED)
+        may_hurry(state)
+        or (
+            state.status in _RETRIABLE
+            and state.retry_count < state.definition.retries_max
+            and not (state.rerun_as and state.status is saga_status.COMPENSATED)
+        )
     ),
     "resolve": lambda state: bool(resolutions(state)),
     "skip": lambda state: bool(skippable(state)),

@@ -102,6 +102,7 @@ def _text(event: e.AnyEvent, definition: SagaDefinition) -> str:
             | e.StepResolved()
             | e.StepSkipped()
             | e.StepEdited()
+            | e.StepHurried()
         ):
             return _text_by_hand(event)
         case e.CompensationFailed(step_id=""):
@@ -159,7 +160,8 @@ def _text_by_hand(
     | e.SagaRerun
     | e.StepResolved
     | e.StepSkipped
-    | e.StepEdited,
+    | e.StepEdited
+    | e.StepHurried,
 ) -> str:
     who = _by(event.by, event.note)
     match event:
@@ -176,6 +178,8 @@ def _text_by_hand(
             return f"Step {event.step_id!r} was said to be {word}{who}."
         case e.StepSkipped():
             return f"Step {event.step_id!r} was skipped{who}: it counts as done."
+        case e.StepHurried():
+            return f"The next attempt of step {event.step_id!r} was let be made at once{who}."
         case _:
             what = "The undo of step" if event.phase == "compensation" else "Step"
             return f"{what} {event.step_id!r} was given another payload{who}."

@@ -43,6 +43,7 @@ TRANSITIONS: Final[dict[SagaStatus, dict[type[e.Event], SagaStatus]]] = {
         e.SagaResumed: _S.RUNNING,
         e.StepSkipped: _S.RUNNING,
         e.StepEdited: _S.RUNNING,
+        e.StepHurried: _S.RUNNING,
         e.SagaAbandoned: _S.ABANDONED,
     },
     _S.FAILED: {
@@ -71,6 +72,7 @@ TRANSITIONS: Final[dict[SagaStatus, dict[type[e.Event], SagaStatus]]] = {
         e.SagaPaused: _S.COMPENSATING,
         e.SagaResumed: _S.COMPENSATING,
         e.StepEdited: _S.COMPENSATING,
+        e.StepHurried: _S.COMPENSATING,
         e.SagaAbandoned: _S.ABANDONED,
     },
     _S.COMPENSATION_FAILED: {

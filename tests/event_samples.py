@@ -63,6 +63,7 @@ SAMPLES: list[e.AnyEvent] = [
     e.SagaAbandoned("bob", "the shop is closed"),
     e.StepEdited("a", "action", {"street": "Main"}, "bob", "a typo"),
     e.SagaRerun("order-2", "bob", "once more"),
+    e.StepHurried("a", "bob", "the bank is back"),
     e.SagaErased("key-1", b"\1\1"),
 ]
 SAMPLE_OF: dict[type[e.Event], e.AnyEvent] = {type(sample): sample for sample in SAMPLES}

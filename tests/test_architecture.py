@@ -25,7 +25,7 @@ LAYERS = {
         json_text json_value pointer redaction reply published standing view bind transitions_page
         json_place definition_file alert thresholds webhook webhook_secret findings.*
         classification moment moves waits story undo_plan explanation explained explanation_view
-        explanation_text erasure retention_rule feed service_pause bulk_plan
+        explanation_text erasure retention_rule feed service_pause bulk_plan hurry
         analytics step_figures trace tracer log_fields
         """,
     "runtime": "runtime.*",

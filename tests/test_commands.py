@@ -381,6 +381,14 @@ def _explained(ask, saga_id):
     return text
 
 
+def test_all_of_a_service_is_retried(ask, people):
+    held(ask, "c-of-inventory", 1)
+    shown = ask("service", "retry", "inventory", "--reason", "it is mended").stdout
+    assert re.fullmatch(r"inventory: [1-9]\d* sagas go on, 0 refused\n", shown)
+    done = json.loads(ask("service", "retry", "shipping", "--json").stdout)
+    assert done["refused"] == 0
+
+
 def test_a_service_that_nobody_knows_is_told(ask):
     result = ask("service", "pause", "nobody")
     assert (result.exit_code, "there is no service 'nobody'" in result.stderr) == (1, True)

@@ -37,9 +37,14 @@ async def test_a_pause_says_who_and_why_wherever_it_is_shown(api: AsgiClient) ->
     assert (await api.request("GET", "/api/sagas/health")).json["pausedServices"] == []
 
 
-@pytest.mark.parametrize("verb", ["pause", "resume"])
+@pytest.mark.parametrize("verb", ["pause", "resume", "retry"])
 async def test_what_is_wrong_is_told(api: AsgiClient, verb: str) -> None:
     reply = await api.request("PUT", f"/api/services/nobody/{verb}")
     assert (reply.status, reply.json["title"]) == (404, "Service not found")
     reply = await api.request("PUT", f"/api/services/shop/{verb}", json={"reason": "x" * 1001})
     assert (reply.status, reply.json["errors"][0]["pointer"]) == (422, "/reason")
+
+
+async def test_a_retry_says_how_many_go_on(api: AsgiClient) -> None:
+    reply = await api.request("PUT", "/api/services/shop/retry", json={"reason": "it is back"})
+    assert (reply.status, reply.json) == (200, {"retried": 0, "refused": 0})

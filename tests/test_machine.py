@@ -218,6 +218,18 @@ def effect_of(state: SagaState, wish: m.Message) -> str:
     return "moves" if events else "nothing"
 
 
+def waits_for_next_attempt(state: SagaState) -> bool:
+    """Is an attempt planned for a time?"""
+    calls = [
+        step.compensation if step.status is T.COMPENSATING else step.action
+        for step in state.steps.values()
+        if step.status in (T.RETRYING, T.COMPENSATING) or step.probing
+    ]
+    return state.status in (S.RUNNING, S.COMPENSATING) and any(
+        call.retry_at_utc_s > state.updated_at_utc_s for call in calls
+    )
+
+
 def test_every_wish_does_what_the_status_says(states: list[SagaState]) -> None:
     for state in states:
         if state.deleted:
@@ -231,7 +243,11 @@ def test_every_wish_does_what_the_status_says(states: list[SagaState]) -> None:
         assert effect_of(state, m.Compensate()) == (
             "refused" if past and not is_out else compensate
         )
-        assert effect_of(state, m.Retry()) == (RETRY[state.status] if may_retry else "refused")
+        if waits_for_next_attempt(state):
+            assert effect_of(state, m.Retry()) == ("refused" if state.paused else "moves")
+            assert effect_of(state, m.Retry(service="nowhere")).startswith("refused")
+        else:
+            assert effect_of(state, m.Retry()) == (RETRY[state.status] if may_retry else "refused")
         assert effect_of(state, m.Delete()) == DELETE[state.status]
         with pytest.raises(UnknownStep):
             decide(state, m.Compensate("nowhere"), AT)

@@ -66,6 +66,8 @@ ADDED = {
     ("compensating", "saga_abandoned"): "abandoned",
     ("compensation_failed", "step_edited"): "compensating",
     ("compensation_failed", "saga_abandoned"): "abandoned",
+    ("running", "step_hurried"): "running",
+    ("compensating", "step_hurried"): "compensating",
     ("compensated", "saga_rerun"): "compensated",
     ("completed", "saga_rerun"): "completed",
     ("abandoned", "saga_rerun"): "abandoned",

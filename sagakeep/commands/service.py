@@ -1,4 +1,4 @@
-"""The commands about a service: `service ls`, `service pause` and `service resume`."""
+"""The commands about a service: `service ls`, `pause`, `resume` and `retry`."""
 
 from __future__ import annotations
 
@@ -53,6 +53,23 @@ def resume(client: Client, name: str, reason: str, as_json: bool) -> None:
     _put(client, name, "resume", reason, as_json)
 
 
+@service.command()
+@_NAME
+@REASON_OPTION
+@JSON_OPTION
+@asks_server
+def retry(client: Client, name: str, reason: str, as_json: bool) -> None:
+    """Make every attempt at the service NAME now that waits for its time, and retry what could not be undone
+    there."""
+    from sagakeep.commands import screen
+
+    done = _ask(client, name, "retry", reason)
+    if screen.is_for_people(as_json):
+        screen.show(f"{name}: {done['retried']} sagas go on, {done['refused']} refused")
+    else:
+        screen.print_json(done)
+
+
 def service_table(services: list[Any]) -> object:
     """Services, a row each."""
     from sagakeep.commands import screen
@@ -86,13 +103,17 @@ def _why(service: Any) -> str:
     return f"since {short_time(paused['since'])} {who}{paused['reason']}"
 
 
-def _put(client: Client, name: str, verb: str, reason: str, as_json: bool) -> None:
+def _ask(client: Client, name: str, verb: str, reason: str) -> Any:
     from urllib.parse import quote
 
+    path = f"/api/services/{quote(name, safe='')}/{verb}"
+    return client.ask("PUT", path, {"reason": reason} if reason else None).body
+
+
+def _put(client: Client, name: str, verb: str, reason: str, as_json: bool) -> None:
     from sagakeep.commands import screen
 
-    path = f"/api/services/{quote(name, safe='')}/{verb}"
-    now = client.ask("PUT", path, {"reason": reason} if reason else None).body
+    now = _ask(client, name, verb, reason)
     if screen.is_for_people(as_json):
         waits = f"{now['queued']} attempts wait, {now['inFlight']} are in flight"
         screen.show(f"{name}: {'paused' if now['paused'] else 'may be called'}; {waits}")

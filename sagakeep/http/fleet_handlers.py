@@ -41,6 +41,13 @@ async def resume_service(orchestrator: Orchestrator, request: Request) -> Respon
     return json_reply(service_view(name, state))
 
 
+async def retry_service(orchestrator: Orchestrator, request: Request) -> Response:
+    name, wish = request.path_params["name"], await read_move(request, RetryRequest)
+    by = actor_of(request)
+    done = await orchestrator.fleet.retry_service(name, by=by, note=wish.reason)
+    return json_reply({"retried": done.retried, "refused": done.refused})
+
+
 async def follow_sagas(orchestrator: Orchestrator, request: Request) -> Response:
     wanted = wanted_of(request)
     if request.method == "HEAD":

@@ -9,7 +9,7 @@ from sagakeep.http.bulk_reply import NDJSON, BulkLineView, BulkPlanView
 from sagakeep.http.bulk_requests import BulkRequest
 from sagakeep.http.handlers import Handler
 from sagakeep.http.move_routes import ACTOR
-from sagakeep.http.replies import ServiceView
+from sagakeep.http.replies import ServiceRetryView, ServiceView
 from sagakeep.http.schema import Answer, Body, Operation, Parameter
 from sagakeep.http.sse import MEDIA_TYPE
 from sagakeep.move_requests import RetryRequest
@@ -56,6 +56,11 @@ FLEET_ROUTES: Final = (
         handlers.pause_service,
         "Let no call of a service begin until it is resumed, over restarts too.",
     ),
+    _of_service(
+        "retry",
+        handlers.retry_service,
+        "Make every attempt at a service now that is planned for later; retry what could not be undone there.",
+    )._replace(answers={200: [Answer("How many sagas go on.", ServiceRetryView)]}),
     _of_service("resume", handlers.resume_service, "Let calls of a service begin again."),
     Operation(
         "GET",

@@ -138,6 +138,13 @@ class ServiceView(TypedDict):
     paused: ServicePauseView | None
 
 
+class ServiceRetryView(TypedDict):
+    """How many sagas were let go on at once, and how many refused."""
+
+    retried: int
+    refused: int
+
+
 class ServicesView(TypedDict):
     """The services, by name."""
 
