@@ -334,6 +334,18 @@ def test_a_bulk_says_what_its_move_needs(ask):
     assert ask("bulk", "nothing").exit_code == 1
 
 
+@pytest.mark.parametrize(("answer", "is_agreed"), [("y", True), ("n", False)])
+def test_a_bulk_shows_some_and_asks_who_can_answer(monkeypatch, answer, is_agreed):
+    from sagakeep.commands.bulk import _is_agreed
+
+    with CliRunner().isolation(input=f"{answer}\n") as (_, errors, _):
+        monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+        plan = {"move": "retry", "count": 12, "sample": ["a", "b"]}
+        assert _is_agreed(plan) is is_agreed
+        asked = errors.getvalue().decode()
+    assert asked.startswith("a, b, ...\nretry 12 sagas? [y/N]: ")
+
+
 def test_a_bulk_that_is_cut_off_says_so(capsys):
     from sagakeep.commands.bulk import _sums
 

@@ -322,6 +322,15 @@ async def test_one_reader_too_many_is_refused(
             await Follower().run(sagas)
 
 
+async def test_nobody_follows_while_sagas_are_taken_up(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with keeping(tmp_path) as sagas:
+        monkeypatch.setattr(sagas._engine, "recovered", trio.Event())
+        with pytest.raises(Unavailable, match="recovering"):
+            await Follower().run(sagas)
+
+
 async def test_quiet_is_told_with_the_place_that_the_filters_leave_out(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:

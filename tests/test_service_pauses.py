@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 from gateway_desk import Service, serving
-from keeper import NOON, LeanDisk, Ledger, begin, keeping
+from keeper import NOON, LeanDisk, Ledger, begin, begin_and_wait, keeping
 from shop import step
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -265,9 +265,10 @@ async def test_a_paused_service_is_an_alert_and_who_waits_for_it_is_not_stuck(
     async with keeping(
         tmp_path, services=services, look_every_s=1.0, wall=wall, queue_ahead=2
     ) as sagas:
+        ids = [(await begin_and_wait(sagas, at_bank("a"))).id for _ in range(12)]
         await sagas.fleet.pause_service("bank", by="ada", note="they move")
-        for _ in range(12):
-            await begin(sagas, at_bank("a"), timeout=86_400)
+        for saga_id in ids:  # an undo has no deadline, and would be late after its timeout
+            await sagas.compensate(saga_id)
         await trio.sleep(1000)
         assert sagas._engine.pauses.asleep_count > 0
         found = await rules(sagas)
@@ -278,8 +279,28 @@ async def test_a_paused_service_is_an_alert_and_who_waits_for_it_is_not_stuck(
         assert b'sagakeep_service_paused{service="shop"} 0.0' in sagas.metrics()
         await sagas.fleet.resume_service("bank")
         await trio.sleep(60)
-        assert len(services["bank"].calls) == 12
+        assert len(services["bank"].asked("undo")) == 12
         assert "service_paused" not in await rules(sagas)
+
+
+async def test_who_waits_for_a_paused_service_is_known_awake_or_asleep(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with keeping(tmp_path, services=two(), queue_ahead=1) as sagas:
+        pauses = sagas._engine.pauses
+        ended = await begin_and_wait(sagas)
+        elsewhere = await begin(sagas, step("a", "gated"))
+        assert not pauses.holds(await sagas.describe(elsewhere))
+        await sagas.fleet.pause_service("bank")
+        ids = [await begin(sagas, at_bank("a"), timeout=86_400) for _ in range(3)]
+        await trio.sleep(60)
+        asleep = [saga_id for saga_id in ids if sagas._engine.committed.live.is_asleep(saga_id)]
+        assert asleep
+        assert [saga_id for saga_id in ids if pauses.holds_asleep(saga_id)] == asleep
+        assert pauses.asleep_count == len(asleep)
+        assert all([pauses.holds(await sagas.describe(saga_id)) for saga_id in ids])
+        for saga_id in (ended.id, elsewhere):
+            assert not pauses.holds(await sagas.describe(saga_id))
 
 
 async def test_a_queue_that_is_full_says_that_the_service_is_paused(

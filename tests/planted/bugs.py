@@ -449,6 +449,18 @@ MACHINE = (
         '    if not state:\n        raise _refuse(state, "compensate"',
     ),
     Bug(
+        "a-pause-that-closes-nothing",
+        f"{_A}gateway.py",
+        "        self.paused = pause\n",
+        "        self.paused = None\n",
+    ),
+    Bug(
+        "a-start-forgets-the-pauses",
+        f"{_A}service_pauses.py",
+        "            if name in self._gateways:",
+        "            if name not in self._gateways:",
+    ),
+    Bug(
         "begun-while-it-is-paused",
         f"{_A}saga.py",
         "        if self.state.paused is not None:",

@@ -33,6 +33,7 @@ from simulation.judge import Judge
 
 ERASED_WITHIN_S = 400.0  # a deletion is old after less, and then it is looked at once a minute
 REST_WITHIN_S = 20_000.0  # the longest retries of a small saga take minutes
+PAUSE_S_MAX = 40.0  # between two wishes about services
 LATE_S_MAX = 200.0  # after it nothing is on its way to a service any more
 
 
@@ -77,6 +78,7 @@ class Campaign:
         self.judge.world = self.world
         self.random = self.world.chance("campaign")
         self.has_trouble = True
+        self.steers_services = self.world.chance("steers").random() < 0.3
         self.crash = Crash(None)
         self.clients = [Client(n, plan) for n, plan in enumerate(configuration.sagas)]
         self.crashes = 0
@@ -174,14 +176,14 @@ class Campaign:
         await self.judge.recovered(orchestrator)
         by_http = any(client.plan.by_http for client in self.clients)
         app: Any = make_app(orchestrator) if by_http else None
+        if not self.has_trouble:
+            await self._open_services(orchestrator)
         with trio.move_on_after(REST_WITHIN_S) as waiting:
-            async with trio.open_nursery() as nursery:
-                for client in self.clients:
-                    nursery.start_soon(client.run, orchestrator, app, self.judge)
-                if self.crash.drains_after_s is not None:
-                    await trio.sleep(self.crash.drains_after_s)
-                    await orchestrator.drain(self.crash.grace_s)
-                    nursery.cancel_scope.cancel()
+            async with trio.open_nursery() as beside:
+                if self.has_trouble and self.steers_services:
+                    beside.start_soon(self._steer_services, orchestrator)
+                await self._let_clients(orchestrator, app)
+                beside.cancel_scope.cancel()
             if not self.has_trouble:
                 await self._help(orchestrator)
                 await self._rest(orchestrator)
@@ -192,6 +194,46 @@ class Campaign:
             self.judge.fail("I25", f"no rest within {REST_WITHIN_S} s")
         if not self.has_trouble:
             await self.judge.rests(orchestrator)
+
+    async def _let_clients(self, orchestrator: Orchestrator, app: Any) -> None:
+        async with trio.open_nursery() as nursery:
+            for client in self.clients:
+                nursery.start_soon(client.run, orchestrator, app, self.judge)
+            if self.crash.drains_after_s is not None:
+                await trio.sleep(self.crash.drains_after_s)
+                await orchestrator.drain(self.crash.grace_s)
+                nursery.cancel_scope.cancel()
+
+    async def _steer_services(self, orchestrator: Orchestrator) -> None:
+        """Pause a service for a while, and retry all that waits for one, now and then."""
+        chance = self.world.chance(f"services {self.world.lives}")
+        names = sorted(self.world.services)
+        while True:
+            await trio.sleep(chance.uniform(0.0, PAUSE_S_MAX))
+            name = chance.choice(names)
+            try:
+                if chance.random() < 0.3:
+                    await orchestrator.fleet.retry_service(name, by="op")
+                elif name in self.judge.paused_services:
+                    self.judge.paused_services.discard(name)
+                    await orchestrator.fleet.resume_service(name, by="op")
+                else:
+                    await orchestrator.fleet.pause_service(name, by="op")
+                    self.judge.paused_services.add(name)
+            except SagakeepError as error:
+                self.world.trace.note(f"operator: {error}")
+
+    async def _open_services(self, orchestrator: Orchestrator) -> None:
+        """What is still paused at the end of the day is resumed."""
+        for name in sorted(self.world.services):
+            is_paused = orchestrator.service_states()[name].paused is not None
+            self.judge.expect(
+                is_paused or name not in self.judge.paused_services,
+                "I36",
+                f"the pause of {name} is forgotten",
+            )
+            self.judge.paused_services.discard(name)
+            await orchestrator.fleet.resume_service(name, by="op")
 
     async def _help(self, orchestrator: Orchestrator) -> None:
         """Do what an operator does at the end of the day: what is held goes on, or back, or ends."""

@@ -44,6 +44,7 @@
     I34  what an operator forced is told: each effect that a forced end leaves is among what remains; a saga that
          is run again and its next run name each other
     I35  a key stands for one payload: another one, by an operator's hand, has another key
+    I36  while an operator has paused a service no call of it begins, whatever wakes, retries or starts again
     I37  each live saga has something that will move it, at every moment: the product looks itself
          (`sagakeep.actors.never_stuck`), and its line of the log is the complaint
 
@@ -237,6 +238,7 @@ def i22_retries_keep_to_their_policy(
     if before is None:
         return
     edited = {one.step_id for one in record.events if isinstance(one, e.StepEdited)}
+    hurried = {one.step_id for one in record.events if isinstance(one, e.StepHurried)}
     for event in record.events:
         if getattr(event, "step_id", "") in edited:
             continue  # with another payload it is another call, which waits for nothing
@@ -255,7 +257,7 @@ def i22_retries_keep_to_their_policy(
         where = f"{before.id}/{event.step_id} attempt {event.attempt}"
         judge.expect(is_endless or tries <= most + 1, "I22", lambda: f"{where} is one too many")
         judge.expect(
-            record.at_utc_s >= at_s - SLACK_S,
+            record.at_utc_s >= at_s - SLACK_S or event.step_id in hurried,
             "I22",
             lambda: f"{where} at {record.at_utc_s}, due {at_s}",
         )
@@ -497,6 +499,16 @@ def i22_a_service_is_not_called_before_it_asked_for(judge: Judge, call: Call) ->
         "I22",
         lambda: (
             f"{call.idempotency_key} attempt {call.attempt} begins before {at_s}, as it was asked to"
+        ),
+    )
+
+
+def i36_a_service_is_not_called_while_it_is_paused(judge: Judge, call: Call) -> None:
+    judge.expect(
+        call.service not in judge.paused_services,
+        "I36",
+        lambda: (
+            f"{call.idempotency_key} attempt {call.attempt} begins, and {call.service} is paused"
         ),
     )
 

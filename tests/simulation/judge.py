@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from sagakeep.errors import JournalCorrupt
-from sagakeep.events import SagaPaused, SagaRetry, StepResolved
+from sagakeep.events import SagaPaused, SagaRetry, StepHurried, StepResolved
 from sagakeep.orchestrator import Orchestrator
 from sagakeep.runtime.disk import FULL_ERRNOS
 from sagakeep.service import AttemptResult, Call
@@ -53,6 +53,7 @@ class Judge:
     )  # the latest sequence that was answered
     deleted: set[str] = field(default_factory=set)
     by_key: dict[str, str] = field(default_factory=dict)
+    paused_services: set[str] = field(default_factory=set)  # for sure, and over lives
     paused_s: dict[str, float] = field(default_factory=dict)  # since when, of this process
     payloads: dict[str, object] = field(default_factory=dict)  # of each call, by its key
     journal_failed: str = ""
@@ -128,7 +129,8 @@ class Judge:
                 self.fail("I11", str(error))
             if any(isinstance(event, SagaPaused) for event in placed.record.events):
                 self.paused_s[placed.record.saga_id] = self.world.now_s()
-            if any(isinstance(event, SagaRetry | StepResolved) for event in placed.record.events):
+            by_hand = SagaRetry | StepResolved | StepHurried
+            if any(isinstance(event, by_hand) for event in placed.record.events):
                 self._forget_what_was_asked(placed.record.saga_id)
 
     def _forget_what_was_asked(self, saga_id: str) -> None:
@@ -156,6 +158,7 @@ class Judge:
         invariants.i33_nothing_begins_while_its_saga_is_paused(self, call)
         invariants.i35_one_payload_for_each_key(self, call)
         invariants.i22_a_service_is_not_called_before_it_asked_for(self, call)
+        invariants.i36_a_service_is_not_called_while_it_is_paused(self, call)
         self.called_s.setdefault(call.service, []).append(self.world.now_s())
         invariants.i30_a_service_is_called_no_faster_than_its_limit(self, call)
         place = (call.saga_id, call.step_id, call.phase)
