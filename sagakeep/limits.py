@@ -96,7 +96,7 @@ METRIC_NAMES_MAX: Final = 100  # names of sagas, which clients choose: each has 
 METRIC_ACTIONS_MAX: Final = 50  # actions of one service, undos and probes among them
 
 # Analytics.
-ANALYTICS_SAGAS_MAX: Final = 100_000  # that are looked at, the newest: a second of a thread
+ANALYTICS_SAGAS_MAX: Final = 50_000  # that are looked at, the newest: a second of a thread
 ANALYTICS_NAMES_MAX: Final = 100  # that are listed, and so on
 ANALYTICS_CALLS_MAX: Final = 200
 ANALYTICS_FAILURES_MAX: Final = 200

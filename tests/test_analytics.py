@@ -176,6 +176,18 @@ def test_the_index_tells_the_same_as_counting_saga_by_saga(rows: Rows) -> None:
     assert rows.analyse(ALL) == tally(MIXED)
 
 
+def test_times_are_cut_to_three_digits_here_and_there(rows: Rows) -> None:
+    took_us = [0, 1, 999, 1_000, 1_001, 9_999, 10_009, 123_456_789, 30 * 86_400 * 10**6 + 1]
+    states = [done(at, one / 1e6, f"n{at}") for at, one in enumerate(took_us)]
+    write(rows, *states)
+    found = rows.analyse(ALL)
+    assert found == tally(states)
+    durations = {one.name: one.durations_s[0] for one in found.calls}
+    assert durations["n5"] == 0.00999
+    assert durations["n7"] == 123.0
+    assert len(set(durations.values())) == 8, "1.000 and 1.001 ms are the same"
+
+
 def test_shares_ranks_and_failures_are_those_of_the_sagas(rows: Rows) -> None:
     write(rows, *MIXED)
     view = analytics_view(rows.analyse(ALL))

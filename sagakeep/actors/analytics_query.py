@@ -18,7 +18,15 @@ from typing import Any, Final, NamedTuple
 
 from sagakeep import limits
 from sagakeep.actors.saga_query import Value
-from sagakeep.analytics import PERCENTILES, Analytics, CallFigures, Failure, NameFigures, Ranks
+from sagakeep.analytics import (
+    DIGITS,
+    PERCENTILES,
+    Analytics,
+    CallFigures,
+    Failure,
+    NameFigures,
+    Ranks,
+)
 from sagakeep.saga_status import SagaStatus
 
 
@@ -46,8 +54,17 @@ _UNDOS: Final = _FIELDS.format(phase="compensation", attempts=6, took=7, error=8
 _UNDONE: Final = "status <> 'completed'"  # most sagas; nothing of them failed, or was undone
 
 
+def _cut(took: str) -> str:
+    """As `sagakeep.analytics.cut_us`, of what takes less than a year."""
+    cases = [
+        f"WHEN {took} < {10**size} THEN {took} / {10 ** (size - DIGITS)} * {10 ** (size - DIGITS)}"
+        for size in range(DIGITS, 15)
+    ]
+    return f"CASE {' '.join(cases)} ELSE {took} END"
+
+
 def _ranks(place: str, count: str) -> str:
-    """The values at PERCENTILES of what is sorted by `took`."""
+    """The values at PERCENTILES of what is sorted by `took`; `place` counts up to each value."""
     return ", ".join(
         f"min(CASE WHEN {place} * 100 >= {count} * {percent} THEN took END)"
         for percent in PERCENTILES
@@ -70,13 +87,15 @@ WHERE name IN (SELECT name FROM kept GROUP BY name ORDER BY count(*) DESC, name 
 _CALLS: Final = f""", called AS (
     SELECT {_ACTIONS} FROM kept CROSS JOIN json_each(kept.steps) AS one
     UNION ALL SELECT {_UNDOS} FROM kept CROSS JOIN json_each(kept.steps) AS one WHERE {_UNDONE}
+), counted AS (
+    SELECT name, step_id, phase, service, action, {_cut("took")} AS took, count(*) AS calls,
+        sum(attempts) AS attempts FROM called WHERE took IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6
 ), placed AS (
-    SELECT *, row_number() OVER (PARTITION BY name, step_id, phase, service, action ORDER BY took) AS place,
-        count(*) OVER (PARTITION BY name, step_id, phase, service, action) AS all_of
-    FROM called WHERE took IS NOT NULL
+    SELECT *, sum(calls) OVER (PARTITION BY name, step_id, phase, service, action ORDER BY took) AS place,
+        sum(calls) OVER (PARTITION BY name, step_id, phase, service, action) AS all_of FROM counted
 )
-SELECT name, step_id, phase, service, action, count(*), avg(attempts), {_ranks("place", "all_of")} AS slowest,
-    count(*) OVER () FROM placed
+SELECT name, step_id, phase, service, action, sum(calls), sum(attempts) * 1.0 / sum(calls),
+    {_ranks("place", "all_of")} AS slowest, count(*) OVER () FROM placed
 GROUP BY name, step_id, phase, service, action
 ORDER BY slowest DESC, name, step_id, phase, service, action LIMIT ?"""
 _FAILURES: Final = f""", called AS (

@@ -37,7 +37,7 @@ def analytics(
 ) -> None:
     """Show how sagas end and how long they take, which steps are slow, and which fail of what.
 
-    A server looks at the newest 100,000 sagas that meet the filters; with --data all are looked at, one after the
+    A server looks at the newest 50,000 sagas that meet the filters; with --data all are looked at, one after the
     other.
     """
     from sagakeep.commands import screen

@@ -18,6 +18,7 @@ from sagakeep.analytics import (
     Failure,
     NameFigures,
     Ranks,
+    cut_us,
 )
 from sagakeep.saga_status import COMPLETED, MOVING, SagaStatus
 from sagakeep.service import Phase
@@ -60,7 +61,7 @@ class _Tally:
         for phase, attempts, took_us, error in _calls_of(one):
             if took_us is not None:
                 call = (name, one.step_id, phase, one.service, one.action)
-                self._calls[call].append(took_us / 1e6)
+                self._calls[call].append(cut_us(took_us) / 1e6)
                 self._attempts[call] += attempts
             if error:
                 self._failures[name, one.step_id, phase, error] += 1
