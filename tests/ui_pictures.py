@@ -104,7 +104,7 @@ def main(arguments):
         server = Server(f"{home}/shop", "--demo")
         server.ready()
         fill(server)
-        take(browser, server, directory, SETTLES_S if wanted else 8, wanted)
+        take(browser, server, directory, SETTLES_S if wanted else 4, wanted)
         server.close()
 
 

@@ -96,7 +96,7 @@ export function whyReadOnly({ who }) {
 
 export const can = (operation) => session.get().operations?.has(operation) ?? false;
 
-const NOTHING = { body: undefined, problem: null, path: "" };
+const NOTHING = { body: undefined, etag: null, problem: null, path: "" };
 
 // Keep asking for something: at once, every so many milliseconds while the page is looked at, and `again`.
 export function useAsk(path, { every = 0, accept } = {}) {
@@ -146,8 +146,8 @@ function keepAsking(path, every, accept, setSaid) {
 
 async function attempt(path, accept, signal) {
   try {
-    const { body } = await ask(path, { accept, signal });
-    return { body, problem: null };
+    const { body, etag } = await ask(path, { accept, signal });
+    return { body, etag, problem: null };
   } catch (problem) {
     if (problem instanceof Problem || problem.name === "AbortError") return { problem };
     throw problem;

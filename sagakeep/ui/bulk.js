@@ -84,8 +84,8 @@ async function planOf(id) {
   }
 }
 
-// A move can be made of many when nobody has to be asked for more than the reason.
-const isPlain = (move) => move.fields.every((field) => !field.isRequired);
+// A move can be made of many when nobody has to be asked for more than the reason; the step is the one where each stands.
+const isPlain = (move) => move.fields.every((field) => !field.isRequired || (field.name === "stepID" && typeof move.body[field.name] === "string"));
 const moveOf = (plan, verb) => plan?.moves.find((move) => move.move === verb && move.isLegal && isPlain(move));
 
 function verbsOf(plans) {
@@ -97,8 +97,8 @@ function verbsOf(plans) {
 }
 
 async function makeMove(move, reason, who) {
-  const values = Object.fromEntries(move.fields.map((field) => [field.name, field.name === "reason" ? reason : ""]));
-  const { path, options } = requestOf(move, values, who?.isKeyed ? "" : prefs.get().actor);
+  const values = Object.fromEntries(move.fields.map((field) => [field.name, field.name === "reason" ? reason : field.name === "stepID" && field.isRequired ? move.body.stepID : ""]));
+  const { path, options } = requestOf(move, values, { actor: who?.isKeyed ? "" : prefs.get().actor });
   try {
     const { body } = await ask(path, options);
     return { status: body?.status ?? "", text: body ? "" : "gone" };
@@ -122,11 +122,11 @@ function Choice({ verbs, verb, onVerb, able, ids, plans, isKeyed, refusal, onRun
   </form>`;
 }
 
-function Progress({ done, of, what }) {
+export function Progress({ done, of, what }) {
   return html`<p><label>${count(done)} of ${plural(of, "saga")} ${what} <progress max=${Math.max(1, of)} value=${done}></progress></label></p>`;
 }
 
-function Results({ results }) {
+export function Results({ results }) {
   const all = [...results];
   const bad = all.filter(([, one]) => one.problem);
   const shown = [...bad, ...all.filter(([, one]) => !one.problem)].slice(0, SHOWN);

@@ -81,7 +81,7 @@ function Node({ step, x, y, isSelected, onSelect }) {
   const status = forwardStatus(step);
   const isInDoubt = step.outcome === "unknown";
   const retries = step.retryCount && !["compensating", "compensated", "compensation_failed"].includes(step.status) ? plural(step.retryCount, "retry", "retries") : "";
-  const notes = [KINDS[step.kind], retries, isInDoubt && "in doubt"].filter(Boolean).join(" · ");
+  const notes = [KINDS[step.kind], retries, isInDoubt && "in doubt", step.isSkipped && "skipped", step.isEdited && "edited"].filter(Boolean).join(" · ");
   const place = { left: `${x}px`, top: `${y}px`, width: `${NODE_WIDTH}px`, height: `${NODE_HEIGHT}px` };
   return html`<button class="node ${toneOf(status)} ${step.kind === "pivot" ? "pivot" : ""}" style=${place} aria-pressed=${isSelected} onClick=${() => onSelect?.(step.id)}
       title="${step.id}: ${step.service}.${step.action}${step.error ? `\n${step.error}` : ""}">

@@ -6,15 +6,17 @@ import { plural, sentence, words } from "./format.js";
 import { html, useId, useState } from "./html.js";
 import { Code, Dialog, Failure, Glyph, say, Status, useDoing } from "./parts.js";
 import { prefer, prefs } from "./prefs.js";
+import { UndoPlan } from "./plan.js";
 import { useStore } from "./store.js";
 
 export function nameOf(move) {
-  const said = Object.values(move.body ?? {}).map((value) => words(String(value)));
+  const said = Object.entries(move.body ?? {}).filter(([, value]) => typeof value === "string").map(([field, value]) => (/ID$/.test(field) ? value : words(value)));
   return sentence(words(move.move)) + (said.length ? `: ${said.join(" · ")}` : "");
 }
 
-// The moves of a saga as buttons; `why` says why none may be made now, `onMoved` is told when one was.
-export function Moves({ moves, why = "", onMoved }) {
+// The moves of a saga as buttons. `why` says why none may be made now; `version` is the saga's that is looked at, if it is to
+// be refused when another one has moved it meanwhile; `onMoved` is told when one was made, and what the saga then is.
+export function Moves({ moves, why = "", version = null, onMoved }) {
   const [chosen, setChosen] = useState(null);
   const readOnly = whyReadOnly(useStore(session));
   const refusal = why || readOnly;
@@ -32,7 +34,7 @@ export function Moves({ moves, why = "", onMoved }) {
     ${others.length > 0 && html`<details class="others"><summary>Not now: ${[...new Set(others.map((move) => words(move.move)))].join(", ")}</summary>
       <dl>${others.map((move) => html`<div key=${nameOf(move)}><dt>${nameOf(move)}</dt><dd>${sentence(move.refusal)}.</dd></div>`)}</dl>
     </details>`}
-    ${chosen && html`<${MoveDialog} move=${chosen} onClose=${() => setChosen(null)} onMoved=${onMoved} />`}
+    ${chosen && html`<${MoveDialog} move=${chosen} version=${version} onClose=${() => setChosen(null)} onMoved=${onMoved} />`}
   `;
 }
 
@@ -45,13 +47,26 @@ function Effect({ of }) {
   </p>`;
 }
 
-function MoveDialog({ move, onClose, onMoved }) {
+function MoveDialog({ move, version, onClose, onMoved }) {
   const [values, setValues] = useState(() => initial(move));
   const { run, problem, isBusy } = useDoing();
   const { who } = useStore(session);
   const { actor } = useStore(prefs);
   const [, faults] = bodyOf(move, values);
-  const request = requestOf(move, values, who?.isKeyed ? "" : actor);
+  const [plan, setPlan] = useState(null);
+  const fields = move.fields.filter((field) => !isOfPlan(field));
+  const change = (field) => (value) => {
+    setValues((old) => ({ ...old, [field.name]: value, planId: "" }));
+    setPlan(null);
+  };
+  const request = requestOf(move, values, { actor: who?.isKeyed ? "" : actor, version });
+  const lookAhead = async () => {
+    const planned = requestOf(move, { ...values, plan: "true", planId: "" }, {});
+    const said = await run(() => ask(planned.path, planned.options));
+    if (!said) return;
+    setPlan(said.body);
+    setValues((old) => ({ ...old, planId: said.body.planId }));
+  };
   const submit = async (event) => {
     event.preventDefault();
     if (faults.size) return;
@@ -66,11 +81,13 @@ function MoveDialog({ move, onClose, onMoved }) {
       <${Effect} of=${move} />
       ${move.begins.length > 0 && html`<details><summary>${plural(move.begins.length, "call begins", "calls begin")} at once</summary>
         <${Code} label="Calls that begin" lines=${10} text=${move.begins.map(callText).join("\n\n")} /></details>`}
-      ${move.fields.map((field) => html`<${FieldInput} key=${field.name} field=${field} value=${values[field.name]} fault=${faults.get(field.name)} onChange=${(value) => setValues((old) => ({ ...old, [field.name]: value }))} />`)}
+      ${fields.map((field) => html`<${FieldInput} key=${field.name} field=${field} value=${values[field.name]} fault=${faults.get(field.name)} onChange=${change(field)} />`)}
       ${who && !who.isKeyed && html`<${ActorInput} />`}
+      ${plan && html`<section class="plan-box" aria-label="Plan"><${UndoPlan} undo=${plan} /><p class="faint">Made as planned, or refused if the saga has moved since.</p></section>`}
       <${Failure} problem=${problem} what="It was not done" />
       <div class="row">
         <button class="primary" type="submit" disabled=${isBusy || faults.size > 0}>${isBusy ? "Asking…" : sentence(words(move.move))}</button>
+        ${fields.length < move.fields.length && html`<button type="button" disabled=${isBusy} onClick=${lookAhead}>Show the plan first</button>`}
         <button type="button" onClick=${onClose}>Cancel</button>
       </div>
       <details class="same"><summary>The same without this page</summary>
@@ -93,13 +110,16 @@ export function ActorInput() {
 
 // Fields
 
+// Where a move can be planned first, it is by a button, and the plan's id goes with the move.
+const isOfPlan = (field) => field.name === "planId" || (field.name === "plan" && field.type === "boolean");
+
 const isJson = (field) => !["string", "integer", "number", "boolean"].includes(field.type);
 
 function initial(move) {
   return Object.fromEntries(move.fields.map((field) => [field.name, textOf(move.body?.[field.name])]));
 }
 
-const textOf = (value) => (value === undefined ? "" : typeof value === "string" ? value : JSON.stringify(value));
+const textOf = (value) => (value === undefined ? "" : typeof value === "string" ? value : JSON.stringify(value, null, 2));
 
 function FieldInput({ field, value, fault, onChange }) {
   const id = useId();
@@ -141,13 +161,13 @@ function valueOf(field, text) {
 }
 
 // The request of a move, with what was filled in.
-export function requestOf(move, values, actor = "") {
+export function requestOf(move, values, { actor = "", version = null } = {}) {
   const [given] = bodyOf(move, values);
   const inQuery = move.fields.filter((field) => field.place === "query").map((field) => field.name);
   const query = new URLSearchParams(inQuery.filter((name) => name in given).map((name) => [name, given[name]]));
   const body = Object.fromEntries(Object.entries(given).filter(([name]) => !inQuery.includes(name)));
   const hasBody = move.fields.some((field) => field.place === "body");
-  const headers = actor ? { "Saga-Actor": actor } : {};
+  const headers = { ...(actor ? { "Saga-Actor": actor } : {}), ...(version ? { "If-Match": version } : {}) };
   return {
     path: move.path + (query.size ? `?${query}` : ""),
     options: { method: move.method, headers, ...(hasBody ? { body } : {}) },

@@ -19,6 +19,7 @@ const SHAPES = {
   compensating: "M6.2 3.5 3 6.7l3.2 3.2M3.3 6.7h6.2a3.2 3.2 0 0 1 0 6.4H7",
   compensated: "M2.5 2.5h11v11h-11ZM6.9 5.2 4.9 7.2l2 2M5.2 7.2h3.9a1.8 1.8 0 0 1 0 3.6H7.4",
   compensation_failed: "M8 2.2 14.3 13.3H1.7ZM8 6.2v3.4M8 11.4v.2",
+  abandoned: "M8 2.5a5.5 5.5 0 1 0 0 11 5.5 5.5 0 0 0 0-11ZM5.6 8h4.8",
   closed: "M8 2.5a5.5 5.5 0 1 0 0 11 5.5 5.5 0 0 0 0-11ZM5.4 8.2l1.9 1.9 3.4-4",
   open: "M5.2 2h5.6L14 5.2v5.6L10.8 14H5.2L2 10.8V5.2ZM5.9 5.9l4.2 4.2M10.1 5.9l-4.2 4.2",
   half_open: "M8 2.2 14.3 13.3H1.7ZM8 6.2v3.4M8 11.4v.2",
@@ -34,7 +35,7 @@ SHAPES.retry = SHAPES.retrying;
 
 export const TONES = {
   ...{ created: "idle", pending: "idle", running: "run", retrying: "wait", completed: "ok", failed: "bad" },
-  ...{ compensating: "undo", compensated: "undo", compensation_failed: "bad", closed: "ok", open: "bad", half_open: "wait" },
+  ...{ compensating: "undo", compensated: "undo", compensation_failed: "bad", abandoned: "idle", closed: "ok", open: "bad", half_open: "wait" },
   ...{ paused: "wait", critical: "bad", warning: "wait", info: "idle", ok: "ok", success: "ok", error: "bad", retry: "wait" },
 };
 export const NAMES = { compensation_failed: "undo failed", compensated: "undone", compensating: "undoing", half_open: "trying" };

@@ -117,7 +117,7 @@ function useCheck(text, read) {
 async function check(text, signal) {
   try {
     const { body } = await ask("/api/check", { method: "POST", body: text, signal });
-    return { state: body.valid ? "valid" : "invalid", faults: body.errors ?? [], findings: body.findings ?? [] };
+    return { state: body.valid ? "valid" : "invalid", faults: body.errors ?? [], findings: body.findings ?? [], figures: body.figures ?? [] };
   } catch (problem) {
     if (problem.name === "AbortError") return null;
     if (!(problem instanceof Problem)) throw problem;
@@ -140,6 +140,7 @@ function Verdict({ text, read, checked, onShow, onPick }) {
     ${checked.findings.length > 0 && html`<ul class="findings">${checked.findings.map((one) => html`<li key=${one.code + one.pointer}>
       <p><${Glyph} of=${one.severity === "error" ? "error" : "warning"} /><button class="link mono" onClick=${() => onPick(one.pointer)}>${one.pointer || "/"}</button> <code>${one.code}</code></p>
       <p>${sentence(one.message)}</p>${one.fix && html`<p class="faint">${sentence(one.fix)}</p>`}</li>`)}</ul>`}
+    ${checked.figures?.length > 0 && html`<details><summary>What it may take at worst</summary><ul class="plain">${checked.figures.map((one) => html`<li key=${one}>${one}</li>`)}</ul></details>`}
   </div>`;
 }
 

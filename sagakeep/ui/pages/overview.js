@@ -11,7 +11,6 @@ import { useStore } from "../store.js";
 
 export const UNDER_WAY = ["created", "running", "retrying", "compensating"];
 export const HELD = ["failed", "compensation_failed"];
-const ENDED = ["completed", "compensated"];
 
 export function Overview() {
   useTitle("Overview");
@@ -59,15 +58,16 @@ function Counts({ stats }) {
     { name: "Under way", of: UNDER_WAY, tone: "run" },
     { name: "Wait for a person", of: HELD, tone: "bad" },
     { name: "Completed", of: ["completed"], tone: "ok", note: stats && `${percent(stats.successRate)} of those that ended; ${duration(stats.averageDuration)} on average` },
-    { name: "Undone", of: ["compensated"], tone: "undo", note: "everything that was done is undone" },
+    { name: "Undone", of: ["compensated"], tone: "undo", note: "everything that was done is undone", also: "abandoned" },
   ];
-  return html`<ul class="counts">${groups.map(({ name, of, tone, note }) => {
+  return html`<ul class="counts">${groups.map(({ name, of, tone, note, also }) => {
     const total = stats ? sum(stats, of) : null;
     return html`<li key=${name} class="count ${total ? tone : "idle"}">
       <h2>${name}</h2>
       <p class="big num">${total === null ? "–" : of.length === 1 ? html`<a href=${listHref({ status: of[0] })}>${count(total)}</a>` : count(total)}</p>
       ${of.length > 1 && html`<p class="parts">${of.map((status) => html`<a key=${status} href=${listHref({ status })} class=${stats?.byStatus[status] ? "" : "none"}><${Glyph} of=${status} size=${14} />${statusName(status)} <b class="num">${stats ? count(stats.byStatus[status]) : "–"}</b></a>`)}</p>`}
       ${note && html`<p class="faint">${note}</p>`}
+      ${also && stats?.byStatus[also] > 0 && html`<p class="parts"><a href=${listHref({ status: also })}><${Glyph} of=${also} size=${14} />${statusName(also)} <b class="num">${count(stats.byStatus[also])}</b></a></p>`}
     </li>`;
   })}</ul>`;
 }

@@ -10,10 +10,12 @@ import { useKeys } from "../keys.js";
 import { Moves } from "../moves.js";
 import { stream, useNews } from "../news.js";
 import { Ago, Answer, Clock, Code, Empty, Facts, Failure, Glyph, Json, Panel, Status, statusName, useTitle } from "../parts.js";
+import { UndoPlan } from "../plan.js";
 import { changeQuery, go, listHref, pageHref, sagaHref, useRoute } from "../route.js";
 import { useStore } from "../store.js";
 
-const FINAL = ["completed", "compensated"];
+const FINAL = ["completed", "compensated", "abandoned"];
+const STILL = [...FINAL, "failed", "compensation_failed"]; // nothing happens to it by itself
 const PAGE = 500;
 
 export function Saga({ id }) {
@@ -28,10 +30,10 @@ export function Saga({ id }) {
   useNews((news) => (!news || news.has(id)) && now.again(), [id]);
   if (gone) return html`<h1 class="mono">${id}</h1><${Empty} title="This saga was deleted"><p>It is gone from every list; its id is not used again. <a href=${pageHref("sagas")}>Back to the list</a></p><//>`;
   if (now.problem?.status === 404) return html`<h1 class="mono">${id}</h1><${Empty} title="There is no saga with this id"><p>It was never begun here, or it was deleted. <a href=${listHref({ name: id })}>List sagas of that name</a></p><//>`;
-  return html`<${Answer} of=${now} what="The saga could not be read">${(saga) => html`<${SagaPage} key=${id} saga=${saga} path=${path} at=${at} again=${now.again} onGone=${() => setGone(true)} />`}<//>`;
+  return html`<${Answer} of=${now} what="The saga could not be read">${(saga) => html`<${SagaPage} key=${id} saga=${saga} etag=${now.etag} path=${path} at=${at} again=${now.again} onGone=${() => setGone(true)} />`}<//>`;
 }
 
-function SagaPage({ saga, path, at, again, onGone }) {
+function SagaPage({ saga, etag, path, at, again, onGone }) {
   const version = `${saga.updatedAt} ${saga.status}`;
   const explained = useAsk(`${path}/explain`);
   const history = useHistory(path, version);
@@ -51,8 +53,9 @@ function SagaPage({ saga, path, at, again, onGone }) {
   });
   const shown = at === null ? saga : past.body ?? null;
   const event = history.events.find((one) => one.seq === at);
-  const moved = (move) => {
+  const moved = (move, after) => {
     if (move.method === "DELETE") onGone();
+    else if (after?.id && after.id !== saga.id) go(sagaHref(after.id));
     else again();
   };
   return html`
@@ -70,7 +73,7 @@ function SagaPage({ saga, path, at, again, onGone }) {
       <aside class="side-column" aria-label="What it waits for and what can be done">
         <${Answer} of=${explained} what="The explanation could not be read">${(said) => html`
           <${Waits} said=${said} saga=${saga} />
-          <${Panel} title="What you can do"><${Moves} moves=${said.moves} why=${at === null ? "" : "You look at the past; moves are made now."} onMoved=${moved} /><//>
+          <${Panel} title="What you can do"><${Moves} moves=${said.moves} why=${at === null ? "" : "You look at the past; moves are made now."} version=${STILL.includes(saga.status) ? etag : null} onMoved=${moved} /><//>
         `}<//>
         <${About} saga=${saga} />
       </aside>
@@ -109,7 +112,7 @@ function Head({ saga }) {
   return html`<header class="page-head saga-head">
     <div class="clip"><p class="crumb"><a href=${pageHref("sagas")}>Sagas</a> / <a href=${listHref({ name: saga.name })}>${saga.name}</a></p>
       <h1 class="mono clip" title=${saga.id}>${saga.id}</h1></div>
-    <p class="head-status"><${Status} of=${saga.status} chip=${true} />${statusName(saga.status) !== saga.status && html`<code class="faint">${saga.status}</code>`}<span class="faint">changed <${Ago} at=${saga.updatedAt} /></span></p>
+    <p class="head-status"><${Status} of=${saga.status} chip=${true} />${saga.paused && html`<${Status} of="paused" chip=${true} />`}${statusName(saga.status) !== saga.status && html`<code class="faint">${saga.status}</code>`}<span class="faint">changed <${Ago} at=${saga.updatedAt} /></span></p>
   </header>`;
 }
 
@@ -144,6 +147,8 @@ function Waits({ said, saga }) {
   const kind = { call: "running", queue: "pending", timer: "retrying", operator: "warning" };
   return html`<${Panel} title=${FINAL.includes(saga.status) ? "It has ended" : "What it waits for"}>
     <p class="summary">${said.summary}</p>
+    ${saga.paused && html`<p class="note"><${Glyph} of="paused" /><span>Paused${saga.paused.by && ` by ${saga.paused.by}`}, <${Ago} at=${saga.paused.since} />${saga.paused.reason && `: ${saga.paused.reason}`}</span></p>`}
+    ${saga.remains?.length > 0 && html`<p>Left as it is:</p><ul class="plain">${saga.remains.map((one) => html`<li key=${one.stepID}><b>${one.stepID}</b> <span class="faint">${one.why}</span></li>`)}</ul>`}
     ${waits.length > 1 && html`<ul class="waits">${waits.map((wait, index) => html`<li key=${index}><${Glyph} of=${kind[wait.kind] ?? "info"} /><span>${sentence(wait.text)}</span></li>`)}</ul>`}
     ${waits[0]?.kind === "operator" && html`<p class="note"><${Glyph} of="warning" />Nothing happens until somebody makes a move.</p>`}
     ${said.nextAttemptAt && html`<p>Next attempt <b><${Ago} at=${said.nextAttemptAt} /></b></p>`}
@@ -179,20 +184,6 @@ function Tabs({ saga, history, explained, at, onPick }) {
   </section>`;
 }
 
-function UndoPlan({ undo }) {
-  if (undo.refusal && !undo.calls.length) return html`<${Empty} title="Nothing would be undone"><p>${sentence(undo.refusal)}.</p><//>`;
-  return html`<div class="pad">
-    ${undo.unlessDone && html`<p class="note"><${Glyph} of="info" />Unless step ${undo.unlessDone}, the point of no return, turns out to be done: then nothing is undone.</p>`}
-    ${undo.settlesFirst.length > 0 && html`<p>Attempts in flight end first: ${undo.settlesFirst.join(", ")}.</p>`}
-    ${undo.calls.length === 0 ? html`<p class="faint">No service would be called.</p>` : html`<ol class="plan">${undo.calls.map((call) => html`<li key=${call.stepID} value=${call.stage}>
-      <p><b class="mono">${call.service}.${call.action}</b> <span class="faint">undoes ${call.stepID}${call.onlyIfHappened ? ", if that turns out to have happened" : ""}</span></p>
-      ${call.payloadKnown ? html`<details><summary>Payload and key</summary><${Code} label="Call that undoes ${call.stepID}" text=${`Idempotency-Key: ${call.key}\n${JSON.stringify(call.payload, null, 2)}`} /></details>` : html`<p class="faint">Its payload refers to results that are not there yet.</p>`}
-    </li>`)}</ol>`}
-    ${undo.remains.length > 0 && html`<h3>What stays</h3><ul class="plain">${undo.remains.map((one) => html`<li key=${one.stepID}><b>${one.stepID}</b> <span class="faint">${one.why}</span></li>`)}</ul>`}
-    ${undo.stopsAt && html`<p class="note"><${Glyph} of="warning" />It stops at ${undo.stopsAt}.</p>`}
-  </div>`;
-}
-
 // As it was posted: without what the server keeps of how it stands.
 export function definitionOf(saga) {
   const STANDING = ["status", "retryCount", "result", "error", "outcome", "nextAttemptAt"];
@@ -217,7 +208,7 @@ function About({ saga }) {
     ["On failure", saga.onFailure],
     ["Turned for", saga.reason],
     ["Tags", tags.length > 0 && html`<ul class="tags">${tags.map(([key, value]) => html`<li key=${key}><a href=${listHref({ tag: `${key}=${value}` })}>${key}=${value}</a></li>`)}</ul>`],
-    ["Run again as", saga.rerunAs?.length > 0 && [saga.rerunAs].flat().map((one) => html`<a key=${one} class="mono" href=${sagaHref(one)}>${one}</a>`)],
+    ["Run again as", saga.rerunAs && html`<a class="mono" href=${sagaHref(saga.rerunAs)}>${saga.rerunAs}</a>`],
     ["Runs again", saga.rerunOf && html`<a class="mono" href=${sagaHref(saga.rerunOf)}>${saga.rerunOf}</a>`],
   ]} /><//>`;
 }

@@ -1,18 +1,19 @@
 // Sagas: the list. Filters are in the address, rows are drawn only in sight, and moves can be made of many.
 
-import { ask, Problem } from "../api.js";
+import { ask, can, Problem } from "../api.js";
 import { Bulk } from "../bulk.js";
-import { plural, words } from "../format.js";
+import { BulkByFilter } from "../bulkfilter.js";
+import { ago, plural, words } from "../format.js";
 import { html, useEffect, useMemo, useRef, useState } from "../html.js";
 import { useKeys } from "../keys.js";
 import { stream, useNews } from "../news.js";
-import { Ago, Empty, Failure, Loading, Status, statusName, useTitle } from "../parts.js";
+import { Empty, Failure, Loading, Status, statusName, useNow, useTitle } from "../parts.js";
 import { changeQuery, go, pageHref, sagaHref, useRoute } from "../route.js";
 import { openRows } from "../rows.js";
 import { useStore } from "../store.js";
 import { VirtualRows } from "../virtual.js";
 
-const STATUSES = ["created", "running", "retrying", "compensating", "failed", "compensation_failed", "compensated", "completed"];
+const STATUSES = ["created", "running", "retrying", "compensating", "failed", "compensation_failed", "compensated", "completed", "abandoned"];
 const SINCE = { "15m": 15 * 60, "1h": 3600, "24h": 86400, "7d": 7 * 86400 };
 const REFRESH_MS = 2000; // at most so often, for new ones; without a stream at every second time
 
@@ -35,6 +36,7 @@ export function Sagas() {
   const rows = useMemo(() => openRows(filters), [filters]);
   const [selected, setSelected] = useState(new Set());
   const [isBulk, setBulk] = useState(false);
+  const [isAll, setAll] = useState(false);
   const { isLive } = useStore(stream);
   const isStale = useRef(false);
   useEffect(() => {
@@ -56,18 +58,19 @@ export function Sagas() {
     if (!news || rows.note(news)) isStale.current = true;
   }, [rows]);
   return html`<div class="list-page">
-    <header class="page-head"><h1>Sagas</h1><${Found} list=${rows.list} /></header>
+    <header class="page-head"><h1>Sagas</h1><${Found} list=${rows.list} onAll=${can("POST /api/sagas/bulk") && text ? () => setAll(true) : null} /></header>
     <${Filters} query=${query} />
     ${selected.size > 0 && html`<div class="bulk-bar" role="group" aria-label="Selection"><b>${plural(selected.size, "saga")} selected</b>
       <button class="small primary" onClick=${() => setBulk(true)}>Make a move…</button><button class="small" onClick=${() => setSelected(new Set())}>Select none</button></div>`}
     <${Table} rows=${rows} selected=${selected} onSelected=${setSelected} hasFilters=${Object.keys(filters).length > 0} />
+    ${isAll && html`<${BulkByFilter} filters=${filters} example=${rows.list.get().rows[0].id} onClose=${() => { setAll(false); rows.refresh(); }} />`}
     ${isBulk && html`<${Bulk} ids=${[...selected]} onClose=${() => { setBulk(false); rows.refresh(); }} />`}
   </div>`;
 }
 
-function Found({ list }) {
+function Found({ list, onAll }) {
   const { rows, cursor, isRead } = useStore(list);
-  return html`<p class="faint num" role="status">${isRead ? `${plural(rows.length, "saga")}${cursor ? " read, more when you scroll" : ""}` : ""}</p>`;
+  return html`${onAll && rows.length > 0 && html`<button class="small end" onClick=${onAll}>Move all of these…</button>`}<p class="faint num" role="status">${isRead ? `${plural(rows.length, "saga")}${cursor ? " read, more when you scroll" : ""}` : ""}</p>`;
 }
 
 function Filters({ query }) {
@@ -108,6 +111,7 @@ function Table({ rows, selected, onSelected, hasFilters }) {
   const [at, setAt] = useState(-1);
   const lastPicked = useRef(-1);
   const height = useRowHeight();
+  const nowMs = useNow();
   useEffect(() => setAt(-1), [rows]);
   const pick = (index, isRange) => {
     const next = new Set(selected);
@@ -141,20 +145,21 @@ function Table({ rows, selected, onSelected, hasFilters }) {
       <span role="columnheader">Status</span><span role="columnheader">Saga</span><span role="columnheader" class="c-name">Name</span><span role="columnheader" class="c-progress">Steps done</span><span role="columnheader" class="c-where">Where it is</span><span role="columnheader" class="c-age right">Changed</span><span role="columnheader" class="c-created right">Created</span>
     </div></div>
     <${VirtualRows} count=${shown.length} height=${height} cursor=${at} onNearEnd=${() => cursor && !problem && rows.more()}
-      row=${(index, style) => html`<${Row} key=${shown[index].id} row=${shown[index]} style=${style} index=${index} isHere=${index === at} isOn=${selected.has(shown[index].id)} onPick=${pick} />`} />
+      row=${(index, key, style) => html`<${Row} key=${key} row=${shown[index]} style=${style} index=${index} isHere=${index === at} isOn=${selected.has(shown[index].id)} onPick=${pick} nowMs=${nowMs} />`} />
   </div>`;
 }
 
-function Row({ row, style, index, isHere, isOn, onPick }) {
-  return html`<div class="tr ${isHere ? "here" : ""} ${isOn ? "on" : ""}" role="row" aria-rowindex=${index + 2} aria-selected=${isOn} style=${style}>
+// Without hooks of its own, for it is drawn a thousand times while somebody scrolls.
+function Row({ row, style, index, isHere, isOn, onPick, nowMs }) {
+  return html`<div class="tr ${isHere ? "here" : ""} ${isOn ? "on" : ""}" role="row" data-at=${index} aria-rowindex=${index + 2} aria-selected=${isOn} style=${style}>
     <span role="cell"><input type="checkbox" checked=${isOn} onClick=${(event) => { event.preventDefault(); onPick(index, event.shiftKey); }} aria-label="Select ${row.id}" /></span>
     <span role="cell"><${Status} of=${row.status} /></span>
     <span role="cell" class="clip"><a class="mono" href=${sagaHref(row.id)}>${row.id}</a></span>
     <span role="cell" class="c-name clip">${row.name}</span>
     <span role="cell" class="c-progress num"><${Steps} done=${row.done} total=${row.total} />${row.done}/${row.total}</span>
     <span role="cell" class="c-where clip faint" title=${row.error}>${row.error || (row.step && words(row.step))}</span>
-    <span role="cell" class="c-age right num"><${Ago} at=${row.updatedAt} /></span>
-    <span role="cell" class="c-created right num"><${Ago} at=${row.createdAt} /></span>
+    <span role="cell" class="c-age right num" title=${row.updatedAt}>${ago(row.updatedAt, nowMs)}</span>
+    <span role="cell" class="c-created right num" title=${row.createdAt}>${ago(row.createdAt, nowMs)}</span>
   </div>`;
 }
 

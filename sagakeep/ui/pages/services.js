@@ -74,7 +74,8 @@ function VerbDialog({ verb, service, onClose, again }) {
     event.preventDefault();
     const done = await run(() => ask(request.path, request.options));
     if (!done) return;
-    const moved = typeof done.body?.count === "number" ? `, ${plural(done.body.count, "saga")}` : "";
+    const { retried } = done.body;
+    const moved = retried === undefined ? "" : `, ${plural(retried, "saga")} let go on`;
     say(`${service.name}: ${words(verb)} is done${moved}`);
     onClose();
     again();
