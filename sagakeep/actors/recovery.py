@@ -178,9 +178,11 @@ def _state_before(
     return before
 
 
-def _completes_again(before: SagaState, after: SagaState) -> bool:
-    """Has it completed once more? How long that took is counted anew, instead of the first time."""
-    return before.completed_at_utc_s not in (0.0, after.completed_at_utc_s)
+def _must_be_told(before: SagaState, after: SagaState) -> bool:
+    """Would something be lost if only what came after it were told? How long a first completion took is taken off
+    when there is a second one, and of an erased saga only the first record has its key."""
+    completes_again = before.completed_at_utc_s not in (0.0, after.completed_at_utc_s)
+    return completes_again or (before.is_erased and before.idempotency_key != after.idempotency_key)
 
 
 def _next_piece(folding: Iterator[_Folded], stopwatch: Callable[[], float]) -> _Piece | None:
@@ -191,7 +193,7 @@ def _next_piece(folding: Iterator[_Folded], stopwatch: Callable[[], float]) -> _
     for folded in folding:
         saga_id = folded.state.id
         earlier = net.pop(saga_id, None)
-        if earlier is not None and _completes_again(earlier.state, folded.state):
+        if earlier is not None and _must_be_told(earlier.state, folded.state):
             apart.append(earlier)
         elif earlier is not None:
             folded = folded._replace(before=earlier.before)
