@@ -63,14 +63,9 @@ class Wanted(NamedTuple):
     name: str | None = None
     status: SagaStatus | None = None
 
-    def of(self, events: list[FeedEvent]) -> list[FeedEvent]:
-        """Those that are wanted of one record, and so of one saga in one status."""
-        name, status = self
-        if (name is None or events[0].name == name) and (
-            status is None or events[0].status is status
-        ):
-            return events
-        return []
+    def lets_through(self, name: str, status: SagaStatus) -> bool:
+        """Are the events wanted of a saga of this name, which stands in this status after them?"""
+        return self.name in (None, name) and self.status in (None, status)
 
 
 class FeedBatch(NamedTuple):

@@ -108,13 +108,13 @@ class EventFeed:
                 self._committed.on_noted = ()
 
     def _note(self, note: Note, position: Position) -> None:
-        state = note.state
-        events = feed_events(
-            note.record, state.definition.name, state.status, *position, self._journal
-        )
-        self._noted = events[-1].place
-        for reader in self._readers:
-            reader.hear(events)
+        name, status = note.state.definition.name, note.state.status
+        self._noted = FeedPlace(*position, len(note.record.events), self._journal)
+        wanting = [reader for reader in self._readers if reader.wants(name, status)]
+        if wanting:
+            events = feed_events(note.record, name, status, *position, self._journal)
+            for reader in wanting:
+                reader.hear(events)
 
     async def _batches(
         self, reader: _Reader, wanted: Wanted, last_id: str | None
@@ -174,14 +174,15 @@ class _Reader:
         self.has_lost = False  # nothing is kept until it was told so
         self.has_ended = False
 
+    def wants(self, name: str, status: SagaStatus) -> bool:
+        return not self.has_lost and self._wanted.lets_through(name, status)
+
     def hear(self, events: list[FeedEvent]) -> None:
-        if self.has_lost or not (wanted := self._wanted.of(events)):
-            return
-        if len(self._events) + len(wanted) > limits.FEED_BUFFER_EVENTS_MAX:
+        if len(self._events) + len(events) > limits.FEED_BUFFER_EVENTS_MAX:
             self._events.clear()
             self.has_lost = True
         else:
-            self._events.extend(wanted)
+            self._events.extend(events)
         self._arrived.set()
 
     def end(self) -> None:
@@ -228,8 +229,11 @@ class _Past:
                 if record.is_erased:
                     continue
                 name, status = self._standing(record, Position(frame.position, offset))
-                of_record = feed_events(record, name, status, frame.position, offset, after.journal)
-                events += [one for one in self._wanted.of(of_record) if one.place > after]
+                if self._wanted.lets_through(name, status):
+                    of_record = feed_events(
+                        record, name, status, frame.position, offset, after.journal
+                    )
+                    events += [one for one in of_record if one.place > after]
                 if len(events) > limits.FEED_RESUME_EVENTS_MAX:
                     raise _TooMuch
         return events

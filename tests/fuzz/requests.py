@@ -79,6 +79,9 @@ def _good(chance: random.Random) -> bytes:
             ("PUT", f"{saga}/compensate", {"reason": "fuzz"}),
             ("POST", f"{saga}/retry", {}),
             ("DELETE", f"{saga}?reason=fuzz", None),
+            ("POST", "/api/sagas/bulk", {"move": "retry", "filter": {}, "plan": True}),
+            ("POST", "/api/sagas/bulk", {"move": "delete", "ids": [saga.rpartition("/")[2]]}),
+            ("PUT", f"/api/services/{chance.choice(SERVICES)}/retry", {"reason": "fuzz"}),
             *[("POST", "/api/sagas", _saga(chance))] * 4,
             ("POST", "/api/sagas/batch", [_saga(chance) for _ in range(chance.randint(0, 3))]),
         ]
