@@ -247,6 +247,83 @@ def test_a_saga_that_is_under_way_is_cancelled(ask):
     assert lines_of(ask("cancel", "c-cancel"))[0]["status"] == "compensating"
 
 
+def unsendable(saga_id):
+    failing = {"action": "fail", "payload": {"street": "Mian"}}
+    return {**order(saga_id, ship_order=failing), "onFailure": "hold"}
+
+
+def wait_for_status(ask, saga_id, status):
+    deadline_s = time.monotonic() + DEADLINE_S
+    while json.loads(ask("get", saga_id, "--json").stdout)["status"] != status:
+        assert time.monotonic() < deadline_s, f"{saga_id} is not {status}"
+
+
+def slow(saga_id):
+    return order(saga_id, ship_order={"action": "wait", "payload": {"seconds": 600}})
+
+
+def test_a_saga_is_paused_looked_at_and_resumed(ask, people):
+    submit(ask, slow("c-pause"))
+    assert ask("pause", "c-pause", "--reason", "the bank is down").stdout == "c-pause: running\n"
+    shown = " ".join(ask("get", "c-pause").stdout.split())
+    assert "paused since" in shown
+    assert "by local (the bank is down)" in shown
+    again = ask("pause", "c-pause")
+    assert (again.exit_code, "it is paused already" in again.stderr) == (1, True)
+    (told,) = lines_of(ask("resume", "c-pause", "--json"))
+    assert told == {"id": "c-pause", "status": "running", "error": ""}
+    assert "paused" not in ask("get", "c-pause").stdout
+
+
+def test_a_stuck_step_is_sent_another_payload_then_skipped(ask, people):
+    submit(ask, unsendable("c-edit"), "--wait", "20")
+    moves = json.loads(ask("explain", "c-edit", "--json").stdout)["moves"]
+    offers = {move["move"]: move for move in moves}
+    assert offers["edit"]["body"]["payload"] == {"street": "Mian"}
+    assert offers["edit"]["command"] == "sagakeep edit c-edit ship_order --payload JSON"
+    assert ask("edit", "c-edit", "ship_order", "--payload", "{").exit_code == 2
+    edited = ask("edit", "c-edit", "ship_order", "--payload", '{"street": "Main"}')
+    assert edited.stdout == "c-edit: running\n"
+    wait_for_status(ask, "c-edit", "failed")
+    steps = json.loads(ask("get", "c-edit", "--json").stdout)["steps"]
+    assert (steps[-1]["payload"], steps[-1]["isEdited"]) == ({"street": "Main"}, True)
+    skipped = ask("skip", "c-edit", "ship_order", "--result", '{"by": "post"}')
+    assert skipped.stdout == "c-edit: completed\n"
+    assert "was skipped by local" in " ".join(ask("explain", "c-edit").stdout.split())
+
+
+def test_a_saga_is_undone_down_to_a_step_as_it_was_planned(ask, people):
+    submit(ask, order("c-down"), "--wait", "20")
+    down = ("compensate", "c-down", "--down-to", "reserve_inventory")
+    page = ask(*down, "--plan").stdout
+    assert re.search(r"c-down: plan \d+-[0-9a-f]{16}\n", page)
+    assert "payment.refund undoes step 'process_payment'" in " ".join(page.split())
+    assert "then it stands still as failed" in " ".join(page.split())
+    (plan,) = lines_of(ask(*down, "--plan", "--json"))
+    assert ask("get", "c-down").stdout.startswith("order_processing c-down: completed")
+    wrong = ask("compensate", "c-down", "--plan-id", plan["planId"])
+    assert (wrong.exit_code, "plan it again" in wrong.stderr) == (1, True)
+    assert ask(*down, "--plan-id", plan["planId"]).exit_code == 0
+    wait_for_status(ask, "c-down", "failed")
+    assert "was undone down to step 'reserve_inventory'" in ask("get", "c-down").stdout
+    assert ask("retry", "c-down").exit_code == 0
+    assert ask("watch", "c-down").exit_code == 0
+
+
+def test_a_saga_is_ended_by_force_and_run_again(ask, people):
+    submit(ask, stuck("c-force"), "--wait", "20")
+    refused = ask("rerun", "c-force")
+    assert (refused.exit_code, "has not ended" in refused.stderr) == (1, True)
+    assert ask("finish", "c-force", "--reason", "too late").stdout == "c-force: abandoned\n"
+    shown = " ".join(ask("get", "c-force").stdout.split())
+    assert "step 'reserve_inventory' stays as it is" in shown
+    told = ask("rerun", "c-force").stdout
+    (new,) = re.findall(r"^c-force: abandoned, run again as (\S+)$", told, re.MULTILINE)
+    assert lines_of(ask("rerun", "c-force", "--json"))[0]["rerunAs"] == new
+    assert f"was run again as {new}" in ask("get", "c-force").stdout
+    assert "runs c-force again" in ask("get", new).stdout
+
+
 def test_every_move_of_the_machine_has_a_command():
     assert {kind.name for kind in MOVES} <= set(main.commands)
 

@@ -225,26 +225,28 @@ def _make(
     is_for_people = screen.is_for_people(as_json)
     refused = 0
     for saga_id in saga_ids:
+        told: dict[str, str] = {"id": saga_id}
         try:
-            status = _make_one(client, name, saga_id, fields, spares)
-            why = ""
+            told |= _make_one(client, name, saga_id, fields, spares)
+            status, why = told["status"], ""
         except RequestRefused as error:
             status, why = "refused", str(error)
             refused += 1
             if len(saga_ids) == 1:
                 raise
         if is_for_people:
-            screen.show(f"{saga_id}: {status}" + (f": {why}" if why else ""))
+            again = f", run again as {told['rerunAs']}" if "rerunAs" in told else ""
+            screen.show(f"{saga_id}: {status}{again}" + (f": {why}" if why else ""))
         else:
-            screen.print_json({"id": saga_id, "status": status, "error": why})
+            screen.print_json({**told, "status": status, "error": why})
     if refused:
         raise click.exceptions.Exit(1)
 
 
 def _make_one(
     client: Client, name: str, saga_id: str, fields: Mapping[str, object], spares: str
-) -> str:
-    """Make the move; return what the saga is then."""
+) -> dict[str, str]:
+    """Make the move; return what the saga is then, and as what it is run again."""
     from sagakeep.commands.client import saga_path
     from sagakeep.errors import MoveNotAllowed
 
@@ -254,9 +256,11 @@ def _make_one(
     given = {field: value for field, value in fields.items() if value != ""}
     if name == "delete":
         client.ask("DELETE", path, query={field: str(value) for field, value in given.items()})
-        return "deleted"
+        return {"status": "deleted"}
     body = client.ask(_kind(name).method, path, given or None).body
-    return f"is run again as {body['id']}" if name == "rerun" else str(body["status"])
+    if name == "rerun":
+        return {"status": str(client.get(saga_path(saga_id))["status"]), "rerunAs": body["id"]}
+    return {"status": str(body["status"])}
 
 
 def _path_of(name: str, saga_id: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -31,8 +32,23 @@ def get(client: Client, saga_id: str, at: str, as_json: bool) -> None:
         screen.print_json(saga)
         return
     head = f"{saga['name']} {saga['id']}: {saga['status']}"
-    why = [saga["error"]] if saga["error"] else []
-    screen.show(head, *why, "", screen.step_table(saga))
+    screen.show(head, *_notes(saga), "", screen.step_table(saga))
+
+
+def _notes(saga: Any) -> Iterator[str]:
+    """What else there is to say about a saga, in lines."""
+    if saga["error"]:
+        yield saga["error"]
+    if saga["paused"]:
+        by, reason = saga["paused"]["by"], saga["paused"]["reason"]
+        who = (f" by {by}" if by else "") + (f" ({reason})" if reason else "")
+        yield f"paused since {saga['paused']['since']}{who}"
+    for one in saga["remains"]:
+        yield f"step {one['stepID']!r} stays as it is: {one['why']}"
+    if saga["rerunOf"]:
+        yield f"runs {saga['rerunOf']} again"
+    if saga["rerunAs"]:
+        yield f"was run again as {saga['rerunAs']}"
 
 
 @click.command("ls")
