@@ -746,6 +746,20 @@ async def test_a_large_saga_is_reviewed_too(api: AsgiClient) -> None:
     assert [one["code"] for one in reply.json["findings"]] == ["no-way-out"]
 
 
+async def test_a_bug_of_a_route_names_the_saga_in_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(saga_id: str) -> None:
+        raise ZeroDivisionError
+
+    async with open_orchestrator(tmp_path, {"shop": Shop()}) as sagas:
+        monkeypatch.setattr(sagas, "describe", broken)
+        api = AsgiClient(edge(make_app(sagas)), check_reply)
+        await refused(api, 500, "GET", "/api/sagas/s-1")
+    (line,) = [one for one in caplog.records if one.exc_info]
+    assert line.__dict__["saga"] == "s-1"
+
+
 # Check
 
 

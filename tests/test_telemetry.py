@@ -386,6 +386,13 @@ def test_who_asks_for_no_traces_gets_none(
     assert caplog.records == []
 
 
+@pytest.mark.parametrize("environ", [ENDPOINT, {"OTEL_TRACES_EXPORTER": "otlp"}])
+def test_who_asks_for_traces_gets_some(environ: dict[str, str]) -> None:
+    found = telemetry_of(environ)
+    assert found is not None
+    found.close()
+
+
 @pytest.mark.parametrize(
     ("environ", "words"),
     [
