@@ -56,6 +56,7 @@ ui-tools:
 
 # The pictures of docs/ui, taken anew.
 ui-pictures: setup ui-tools
+	@command -v pngquant >/dev/null || apt-get install --yes --quiet=2 --no-install-recommends pngquant >/dev/null
 	PYTHONPATH=tests $(BIN)/python -m ui_pictures
 
 bench: setup

@@ -6,6 +6,7 @@ narrow, to be looked at.
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
 import time
@@ -31,7 +32,7 @@ PLACES = {
     "analytics": "/ui/analytics",
     "system": "/ui/system",
 }
-SHOWN = ("overview light", "saga light", "saga dark", "sagas light", "new light")
+SHOWN = ("overview light", "saga light", "saga dark", "sagas light", "new light", "analytics dark")
 SETTLES_S = 45.0  # for the charts of the overview to have something to show
 
 
@@ -92,6 +93,9 @@ def take(browser, server, directory, seconds, wanted):
                 settled(page)
                 file = f"{name}-{scheme}.png" if wanted else f"{name}-{scheme}-{size}.png"
                 page.screenshot(path=str(directory / file), full_page=not wanted)
+                if wanted:
+                    command = ["pngquant", "--force", "--skip-if-larger", "--ext", ".png", "256"]
+                    subprocess.run([*command, str(directory / file)], check=True)
                 print(directory / file)
             context.close()
 
@@ -104,7 +108,7 @@ def main(arguments):
         server = Server(f"{home}/shop", "--demo")
         server.ready()
         fill(server)
-        take(browser, server, directory, SETTLES_S if wanted else 4, wanted)
+        take(browser, server, directory, SETTLES_S if wanted else 8, wanted)
         server.close()
 
 

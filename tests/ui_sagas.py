@@ -84,6 +84,4 @@ def trip(saga_id: str) -> dict:
 
 
 def small(saga_id: str) -> dict:
-    """One step, which takes its time: ten thousand of them are quickly there."""
-    step = {**RESERVE, "action": "wait", "payload": {"seconds": 3600}, "timeout": 7200}
-    return {"id": saga_id, "name": "small", "steps": [step], "timeout": 7200}
+    return {"id": saga_id, "name": "small", "steps": [RESERVE], "timeout": 7200}
