@@ -268,6 +268,9 @@ def test_a_saga_is_paused_looked_at_and_resumed(ask, people):
     shown = " ".join(ask("get", "c-pause").stdout.split())
     assert "paused since" in shown
     assert "by local (the bank is down)" in shown
+    assert re.search(
+        r"c-pause +order_processing +running, paused ", ask("ls", "--limit", "1").stdout
+    )
     again = ask("pause", "c-pause")
     assert (again.exit_code, "it is paused already" in again.stderr) == (1, True)
     (told,) = lines_of(ask("resume", "c-pause", "--json"))

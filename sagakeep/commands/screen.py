@@ -63,8 +63,8 @@ def cell(value: object, style: str = "") -> Text:
     return Text(escaped(str(value)), style=style)
 
 
-def status_cell(status: str) -> Text:
-    return cell(status, STATUS_STYLES.get(status, ""))
+def status_cell(status: str, *, is_paused: bool = False) -> Text:
+    return cell(f"{status}, paused" if is_paused else status, STATUS_STYLES.get(status, ""))
 
 
 def show(*things: object) -> None:
@@ -84,7 +84,7 @@ def saga_table(sagas: Sequence[Any]) -> Table:
         made.add_row(
             cell(saga["id"]),
             cell(saga["name"]),
-            status_cell(saga["status"]),
+            status_cell(saga["status"], is_paused=saga["paused"] is not None),
             cell(done),
             cell(saga["currentStep"]),
             cell(short_time(saga["createdAt"])),
