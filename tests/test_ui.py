@@ -444,6 +444,26 @@ def test_markup_in_a_saga_is_shown_and_not_obeyed(board):
     assert "owned" not in board.page.title()
 
 
+HIDE = """isHidden => {
+  Object.defineProperty(document, "hidden", { value: isHidden, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+def test_a_hidden_tab_holds_no_stream_and_goes_on_where_it_was(board):
+    board.go("/ui/sagas").link("order-1000").wait_for()
+    board.page.locator(".who", has_text="live").wait_for()
+    board.server.post(sagas.order("seen"), wait_s=10)
+    board.link("seen").wait_for()
+    board.page.evaluate(HIDE, True)
+    board.page.locator(".who", has_text="connected").wait_for()
+    board.server.post(sagas.order("meanwhile"), wait_s=10)
+    with board.page.expect_request(lambda one: one.url.endswith("/api/events")) as again:
+        board.page.evaluate(HIDE, False)
+    assert again.value.headers["last-event-id"]
+    board.link("meanwhile").wait_for()
+
+
 # Keys and roles
 
 

@@ -40,7 +40,7 @@ function note({ sagaID, name, sagaStatus, timestamp, stepID, type }) {
 }
 
 function begin() {
-  if (running || !can("GET /api/events")) return;
+  if (running || document.hidden || !can("GET /api/events")) return;
   running = new AbortController();
   keepReading(running.signal);
 }
@@ -55,6 +55,12 @@ session.hear(({ operations, key }) => {
   if (operations && listeners.size) begin();
   if (running && key !== running.key && running.key !== undefined) end();
   if (running) running.key = key;
+});
+
+// A browser opens some six connections to one server, for all of its tabs: one that nobody looks at keeps none.
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) end();
+  else if (listeners.size) begin();
 });
 
 async function keepReading(signal) {
