@@ -14,6 +14,7 @@ from simulation import modes
 from simulation.__main__ import main, twice
 from simulation.campaign import Verdict, run
 from simulation.configuration import configure
+from simulation.small import SMALL
 
 from sagakeep import effects
 from sagakeep.runtime import segment
@@ -40,6 +41,11 @@ def broken_in(names: Iterable[str]) -> dict[str, Verdict]:
 
 def test_every_invariant_holds_in_random_worlds() -> None:
     assert not broken_in(modes.random_worlds(0, SEEDS))
+
+
+@pytest.mark.parametrize("small", sorted(SMALL))
+def test_every_invariant_holds_in_a_small_world_that_nothing_befalls(small: str) -> None:
+    assert not run(SMALL[small]).broken
 
 
 def test_every_invariant_holds_wherever_a_process_ends() -> None:

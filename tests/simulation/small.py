@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sagakeep.simulation.ledger import Promise
 from sagakeep.simulation.world import Shape
-from simulation.configuration import Configuration, SagaPlan, ServicePlan, Wish
+from simulation.configuration import ERASE_AFTER_S, Configuration, SagaPlan, ServicePlan, Wish
 
 WELL = {"done": 1.0}
 
@@ -40,7 +40,8 @@ def _world(*sagas: SagaPlan, trouble: dict[str, float] | None = None) -> Configu
         "alpha": ServicePlan(Promise.BARRIER, WELL, WELL),
         "beta": ServicePlan(Promise.BARRIER, trouble or WELL, WELL),
     }
-    return Configuration(0, sagas, services, (), Shape(4 << 10, 600, 1 << 20))
+    shape = Shape(4 << 10, 600, 1 << 20, erase_after_s=ERASE_AFTER_S)
+    return Configuration(0, sagas, services, (), shape)
 
 
 SMALL: dict[str, Configuration] = {
