@@ -260,6 +260,19 @@ async def test_what_was_edited_is_run_again_as_it_was_edited(
         assert again.step("a").payload == saga.step("a").payload
 
 
+async def test_an_undo_that_was_edited_is_run_again_as_it_was_edited(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with keeping(tmp_path) as sagas:
+        saga = await begin_and_wait(sagas, step("a", compensation="fail"), step("b", "fail"))
+        assert saga.status is SagaStatus.COMPENSATION_FAILED
+        await sagas.edit(saga.id, "a", {"n": 3})
+        await sagas.wait(saga.id, 10)
+        await sagas.finish(saga.id)
+        again = (await sagas.rerun(saga.id)).saga
+        assert (again.step("a").compensation_payload, again.step("a").payload) == ({"n": 3}, {})
+
+
 async def test_a_saga_whose_service_is_gone_is_not_run_again(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
