@@ -119,7 +119,7 @@ async def test_a_move_that_is_refused_lets_it_sleep_again(
         saga_id = await asleep(sagas, step("a", "away", retry=HOURS))
         for _ in range(3):
             with pytest.raises(MoveRefused):
-                await sagas.retry(saga_id)
+                await sagas.delete(saga_id)
             await trio.testing.wait_all_tasks_blocked()
             assert sleeps(sagas, saga_id)
         assert (await sagas.wait(saga_id, 7_000)).status is SagaStatus.COMPLETED
