@@ -239,9 +239,18 @@ def i22_retries_keep_to_their_policy(
         return
     edited = {one.step_id for one in record.events if isinstance(one, e.StepEdited)}
     hurried = {one.step_id for one in record.events if isinstance(one, e.StepHurried)}
+    planned: dict[str, float] = {}  # by the record itself
     for event in record.events:
         if getattr(event, "step_id", "") in edited:
             continue  # with another payload it is another call, which waits for nothing
+        if isinstance(event, e.StepRetry | e.CompensationRetry):
+            planned[event.step_id] = event.retry_at_utc_s
+        elif isinstance(event, e.StepStarted | e.CompensationStarted) and event.step_id in planned:
+            judge.expect(
+                record.at_utc_s >= planned[event.step_id] - SLACK_S,
+                "I22",
+                lambda: f"{record.saga_id} makes an attempt in the record that plans it: {record}",
+            )
         if isinstance(event, e.StepStarted) and before.steps[event.step_id].status is RETRYING:
             call, spec = before.steps[event.step_id].action, before.step(event.step_id)
             at_s, most = call.retry_at_utc_s, spec.retries_max
