@@ -76,7 +76,7 @@ class Fleet:
         be undone there. Raises ServiceNotFound."""
         self._check_recovered()
         self._check_service(name)
-        return await self._bulks.retry_service(Retry(by, note, service=name))
+        return await self._bulks.retry_service(Retry(by, note, now=True, service=name))
 
     def _check_service(self, name: str) -> None:
         if name not in self._engine.gateways:

@@ -68,12 +68,13 @@ class Compensate(msgspec.Struct, frozen=True, gc=False):
 
 
 class Retry(msgspec.Struct, frozen=True, gc=False):
-    """Go on where it stands still, or make the next attempts now that are planned; after an undo, do the undone
-    steps again. With a `service` only what is planned, or could not be undone, there."""
+    """Go on where it stands still; after an undo, do the undone steps again. With `now` also make the next
+    attempts at once that are planned; with a `service` only what is planned, or could not be undone, there."""
 
     by: str = ""
     note: str = ""
     versions: tuple[int, ...] = ()
+    now: bool = False
     service: str = ""
 
 

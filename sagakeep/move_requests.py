@@ -70,10 +70,12 @@ class CompensateRequest(MoveRequest, frozen=True, forbid_unknown_fields=True, kw
 
 
 class RetryRequest(MoveRequest, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Why the saga may go on."""
+    """Why the saga may go on; with `now` an attempt that is planned for later is made at once."""
+
+    now: bool = False
 
     def wish(self, by: str, versions: tuple[int, ...] = ()) -> m.Retry:
-        return m.Retry(by, self.reason, versions)
+        return m.Retry(by, self.reason, versions, self.now)
 
 
 class ResolveRequest(

@@ -20,6 +20,7 @@ from sagakeep import move_requests as requests
 from sagakeep.effects import RunCall, call_of, outstanding, payload_of
 from sagakeep.errors import MoveRefused
 from sagakeep.events import Resolution
+from sagakeep.hurry import may_hurry
 from sagakeep.machine import Decision, decide
 from sagakeep.remains import Remains, remaining
 from sagakeep.service import Call
@@ -66,6 +67,13 @@ class MoveKind(NamedTuple):
     fields: tuple[Field, ...]
     request: type[requests.MoveRequest]
     says: str = ""
+
+
+def _retry_wishes(state: SagaState) -> list[Wish]:
+    """A saga that tries again by itself can only be hurried."""
+    if may_hurry(state):
+        return [Wish(m.Retry(now=True), {"now": True}, "--now")]
+    return [Wish(m.Retry())]
 
 
 def _resolve_wishes(state: SagaState) -> list[Wish]:
@@ -116,6 +124,9 @@ _PLAN_ID: Final = Field("planId", "Only if nothing has happened since this plan 
 _PLAN: Final = Field(
     "plan", "Only say what it would call, and give the plan an id.", place="query", type="boolean"
 )
+_NOW: Final = Field(
+    "now", "Make what is planned for later at once, where it tries again by itself.", type="boolean"
+)
 _STEP: Final = Field("stepID", "The step.", is_required=True, is_step=True)
 _RESOLUTION: Final = Field(
     "as", "What became of it.", is_required=True, choices=get_args(Resolution)
@@ -142,7 +153,7 @@ def _kind(
 _DELETE: Final = _kind("delete", requests.DeleteRequest, method="DELETE", path="/api/sagas/{id}")
 MOVES: Final = (
     _kind("compensate", requests.CompensateRequest, _SCOPE, _DOWN_TO, _PLAN_ID, _PLAN),
-    _kind("retry", requests.RetryRequest, method="POST"),
+    _kind("retry", requests.RetryRequest, _NOW, wishes=_retry_wishes, method="POST"),
     _kind(
         "resolve",
         requests.ResolveRequest,

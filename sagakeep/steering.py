@@ -96,7 +96,12 @@ def _check_step(state: SagaState, step_id: str) -> None:
 
 
 def _retry(state: SagaState, wish: m.Retry, now_utc_s: float) -> Events:
-    if hurried := planned(state, now_utc_s, wish.service):
+    hurried = planned(state, now_utc_s, wish.service)
+    if hurried and not wish.now:
+        raise _refuse(
+            state, "retry", f"it is {state.status}, and tries again by itself; `now` does at once"
+        )
+    if hurried:
         if state.paused is not None:
             raise _refuse(state, "retry", "it is paused: resume it")
         return tuple([e.StepHurried(step_id, wish.by, wish.note) for step_id in hurried])

@@ -85,10 +85,19 @@ class Wishes:
         return plan, state
 
     async def retry(
-        self, saga_id: str, *, by: str = "", note: str = "", versions: Versions = ANY
+        self,
+        saga_id: str,
+        *,
+        now: bool = False,
+        by: str = "",
+        note: str = "",
+        versions: Versions = ANY,
     ) -> SagaState:
-        """Let a saga go on that stands still, or do undone steps again."""
-        return await self._ask(saga_id, Retry(by, note, versions))
+        """Let a saga go on that stands still, or do undone steps again.
+
+        With `now` also one that tries again by itself: what is planned for later is made at once.
+        """
+        return await self._ask(saga_id, Retry(by, note, versions, now))
 
     async def resolve(
         self,

@@ -167,7 +167,7 @@ def _played(saga: Saga, line: str) -> list[Event]:
         case "compensate":
             return saga.tell(m.Compensate(text, "alice"), at_s)
         case "retry":
-            return saga.tell(m.Retry("alice"), at_s)
+            return saga.tell(m.Retry("alice", now=text == "now"), at_s)
         case "resolve":
             step_id, resolution, *result = text.split(" ", 2)
             value = json.loads(result[0]) if result else None

@@ -15,6 +15,8 @@ EXAMPLES = {
     errors.InvalidDefinition([Fault("/name", "missing")]): (422, "invalid-saga-definition"),
     errors.SagaNotFound("s-1"): (404, "saga-not-found"),
     errors.InvalidMoment("at is given twice"): (400, "invalid-moment"),
+    errors.ServiceNotFound("payments", ("payment",)): (404, "service-not-found"),
+    errors.PlanRefused("it is too old"): (409, "plan-refused"),
     errors.SagaExists("s-1"): (409, "saga-exists"),
     errors.IdempotencyKeyReused("k"): (422, "idempotency-key-reused"),
     errors.MoveRefused("s-1", "completed", "retry", "it is done", ("compensate",)): (

@@ -67,10 +67,14 @@ async def test_the_attempt_that_waits_is_made_now_with_who_and_why(
             one["move"]: one for one in explanation_view(await sagas.explain(saga_id))["moves"]
         }
         assert moves["retry"]["isLegal"]
+        assert moves["retry"]["body"] == {"now": True}
+        assert moves["retry"]["command"] == f"sagakeep retry {saga_id} --now"
         assert [one["action"] for one in moves["retry"]["begins"]] == ["pay"]
         mend(services)
         began_s = trio.current_time()
-        await sagas.retry(saga_id, by="ada", note="it is back")
+        with pytest.raises(MoveRefused, match="tries again by itself"):
+            await sagas.retry(saga_id)
+        await sagas.retry(saga_id, now=True, by="ada", note="it is back")
         state = await sagas.wait(saga_id, 60)
         assert trio.current_time() - began_s < 1
         assert (state.status, state.retry_count) == ("completed", 0)
@@ -122,7 +126,7 @@ async def test_a_saga_that_is_paused_refuses_and_is_counted(
         await trio.sleep(5)
         await sagas.pause(saga_id)
         with pytest.raises(MoveRefused, match="it is paused: resume it"):
-            await sagas.retry(saga_id)
+            await sagas.retry(saga_id, now=True)
         assert await sagas.fleet.retry_service("bank") == ServiceRetry(0, 1)
 
 
@@ -172,11 +176,11 @@ async def test_a_probe_in_flight_is_not_made_twice(
         saga_id = await begin(sagas, probed, timeout=86_400)
         await trio.sleep(60)  # three attempts, and a probe
         assert len(shop.asked("look")) == 1
-        await sagas.retry(saga_id)
+        await sagas.retry(saga_id, now=True)
         await trio.sleep(1)
         assert len(shop.asked("look")) == 2
         with pytest.raises(MoveRefused, match="it is running"):
-            await sagas.retry(saga_id)
+            await sagas.retry(saga_id, now=True)
         shop.gate.set()
         assert (await sagas.wait(saga_id, 60)).status == "completed"
         assert len(shop.asked("look")) == 2

@@ -105,7 +105,7 @@ def plain_messages_to(state: SagaState) -> Iterator[m.Message]:
             yield m.AttemptEnded(step_id, phase, 1, 9, RESULTS[0])
     yield from (m.Wake(), m.Restarted("bug"), m.Hold("bug"))
     yield from (m.Compensate(), m.Compensate(next(iter(state.steps))), m.Compensate("nowhere"))
-    yield from (m.Retry(), m.Delete(), m.Resolve("a", "done"))
+    yield from (m.Retry(), m.Retry(now=True), m.Delete(), m.Resolve("a", "done"))
 
 
 def now_of(state: SagaState, message: m.Message) -> float:
@@ -244,8 +244,11 @@ def test_every_wish_does_what_the_status_says(states: list[SagaState]) -> None:
             "refused" if past and not is_out else compensate
         )
         if waits_for_next_attempt(state):
-            assert effect_of(state, m.Retry()) == ("refused" if state.paused else "moves")
-            assert effect_of(state, m.Retry(service="nowhere")).startswith("refused")
+            assert effect_of(state, m.Retry()).startswith("refused")
+            hurried = effect_of(state, m.Retry(now=True))
+            assert hurried == ("refused" if state.paused else "moves")
+            elsewhere = m.Retry(now=True, service="nowhere")
+            assert effect_of(state, elsewhere).startswith("refused")
         else:
             assert effect_of(state, m.Retry()) == (RETRY[state.status] if may_retry else "refused")
         assert effect_of(state, m.Delete()) == DELETE[state.status]
@@ -253,7 +256,7 @@ def test_every_wish_does_what_the_status_says(states: list[SagaState]) -> None:
             decide(state, m.Compensate("nowhere"), AT)
         moves: dict[str, m.Message] = {
             "compensate": m.Compensate(),
-            "retry": m.Retry(),
+            "retry": m.Retry(now=True),
             "delete": m.Delete(),
             "pause": m.Pause(),
             "resume": m.Resume(),

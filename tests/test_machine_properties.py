@@ -187,7 +187,7 @@ class World(Saga):
             "skip": m.Skip(step_id, {"by": "hand"}),
             "edit": m.Edit(step_id, {"by": "hand"}),
             "finish": m.Finish(),
-            "retry": m.Retry(),
+            "retry": m.Retry(now=self.chance.random() < 0.5),
             "hold": m.Hold("bug"),
             "restarted": m.Restarted("bug"),
         }

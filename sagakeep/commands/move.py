@@ -33,6 +33,9 @@ _DOWN_TO: Final = click.option(
 _PLAN: Final = click.option(
     "--plan", "is_plan", is_flag=True, help="Only say what would be called, in order."
 )
+_NOW: Final = click.option(
+    "--now", "is_now", is_flag=True, help="Also make attempts at once that are planned for later."
+)
 _PLAN_ID: Final = click.option(
     "--plan-id", default="", metavar="PLAN", help="Only if it has not moved since that plan."
 )
@@ -50,11 +53,13 @@ def _takes(*options: Callable[[Command], Command]) -> Callable[[Command], Comman
 
 
 @click.command()
-@_takes(_IDS)
+@_takes(_IDS, _NOW)
 @asks_server
-def retry(client: Client, saga_ids: tuple[str, ...], reason: str, as_json: bool) -> None:
+def retry(
+    client: Client, saga_ids: tuple[str, ...], is_now: bool, reason: str, as_json: bool
+) -> None:
     """Let sagas that stand still go on: what failed is tried again."""
-    _make(client, "retry", saga_ids, {"reason": reason}, as_json)
+    _make(client, "retry", saga_ids, {"now": is_now or "", "reason": reason}, as_json)
 
 
 @click.command()
