@@ -25,7 +25,7 @@ LOOK_EVERY_S: Final = 5.0
 SHARE_MAX: Final = 0.01  # of the time, for collections
 WORTH_IT: Final = 10_000  # container objects made beyond those freed, since the last collection
 FEW: Final = 20_000  # no more, and it takes 20 ms at most: else what is made may still go, as rows are written
-OVERDUE: Final = 1_000_000  # as many, and they are set aside
+OVERDUE: Final = 50_000  # as many, and they are set aside: a million took a look of 1.2 s
 ASIDE_S: Final = (
     3_600.0  # until they are looked at, with all that was loaded: 100 ms, once there is rest
 )
