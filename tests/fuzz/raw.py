@@ -27,7 +27,7 @@ CHECK_EVERY: Final = 500  # clients, between two looks at the process
 REPLY_S_MAX: Final = 10 + 2 * SLOW_S_MAX
 STATUSES: Final = frozenset(
     {100, 200, 201, 202, 204, 304, 400, 401, 403, 404, 405, 408, 409, 413, 414, 415, 417, 421, 422}
-    | {429, 431, 501, 503, 505}
+    | {307, 412, 429, 431, 501, 503, 505}
 )
 _STATUS_LINE: Final = re.compile(rb"(?<![\w/])HTTP/1\.1 ([0-9]{3}) [A-Za-z ]*\r\n")
 _STREAM: Final = b"\r\ncontent-type: text/event-stream"
