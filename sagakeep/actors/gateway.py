@@ -264,8 +264,8 @@ class Gateway:
         """Look again whether something may begin."""
         self._is_blocked = False
         self._alarm.drop()
-        if self.queue.length and not self._is_one_coming and self.paused is None:
-            self._employ()
+        if self.queue.length:
+            self._employ_if_free()
 
     def _dropped(self) -> None:
         if not self.queue.length:
