@@ -9,6 +9,8 @@ import click
 from sagakeep.commands.options import JSON_OPTION, REASON_OPTION, asks_server
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from sagakeep.commands.client import Client
 
 _NAME: Final = click.argument("name", metavar="NAME")
@@ -76,21 +78,21 @@ def service_table(services: list[Any]) -> object:
 
     made = screen.table("SERVICE", "STATE", ">IN FLIGHT", ">QUEUED", ">CALLS", "WHY")
     for one in services:
-        state = state_word(one)
-        made.add_row(
-            screen.cell(one["name"]),
-            screen.cell(state, "" if state == "closed" else "bold red"),
-            screen.cell(f"{one['inFlight']}/{one['maxConcurrency']}"),
-            screen.cell(one["queued"]),
-            screen.cell(one["attempts"]),
-            screen.cell(_why(one)),
-        )
+        made.add_row(*state_cells(one), screen.cell(one["attempts"]), screen.cell(_why(one)))
     return made
 
 
-def state_word(service: Any) -> str:
-    """`paused`, or how its breaker is."""
-    return "paused" if service.get("paused") else str(service["breaker"]["state"])
+def state_cells(service: Any) -> list[Text]:
+    """How a service is: its name, `paused` or how its breaker is, what is in flight, what waits."""
+    from sagakeep.commands import screen
+
+    state = "paused" if service.get("paused") else str(service["breaker"]["state"])
+    return [
+        screen.cell(service["name"]),
+        screen.cell(state, "" if state == "closed" else "bold red"),
+        screen.cell(f"{service['inFlight']}/{service['maxConcurrency']}"),
+        screen.cell(service["queued"]),
+    ]
 
 
 def _why(service: Any) -> str:

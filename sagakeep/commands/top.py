@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from sagakeep.commands.options import JSON_OPTION, asks_server
-from sagakeep.commands.service import state_word
+from sagakeep.commands.service import state_cells
 from sagakeep.saga_status import FINAL
 
 if TYPE_CHECKING:
@@ -116,15 +116,7 @@ def _services(services: Any, before: Any, seconds: float) -> RenderableType:
     made = screen.table("SERVICE", "STATE", ">IN FLIGHT", ">QUEUED", ">CALLS/S", ">CALLS")
     for one in services:
         rate = (one["attempts"] - known.get(one["name"], one["attempts"])) / (seconds or 1.0)
-        state = state_word(one)
-        made.add_row(
-            screen.cell(one["name"]),
-            screen.cell(state, "" if state == "closed" else "bold red"),
-            screen.cell(f"{one['inFlight']}/{one['maxConcurrency']}"),
-            screen.cell(one["queued"]),
-            screen.cell(f"{rate:.0f}"),
-            screen.cell(one["attempts"]),
-        )
+        made.add_row(*state_cells(one), screen.cell(f"{rate:.0f}"), screen.cell(one["attempts"]))
     return made
 
 
